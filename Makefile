@@ -1,0 +1,39 @@
+# Bulwark: PGXS build.  `make help` lists what there is.
+
+EXTENSION   = bulwark
+MODULE_big  = bulwark
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" bulwark.control)
+
+PG_CONFIG ?= pg_config
+LAYERS     = base common keyring session tenancy
+
+OBJS = src/bulwark.o $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:%=src/%/*.c))))
+
+# Install SQL, in layer order; a room with several files names them all.
+SQL_PARTS = \
+	src/base/base.sql \
+	src/session/session.sql \
+	src/tenancy/tenancy.sql \
+	src/tenancy/admin.sql \
+	src/tenancy/protect.sql \
+	src/tenancy/check.sql
+
+DATA_built = bulwark--$(EXTVERSION).sql
+EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o
+
+REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
+REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress
+
+PG_CPPFLAGS  = -I$(srcdir)/src
+PG_CFLAGS    = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type -Wmissing-prototypes -fvisibility=hidden
+SHLIB_LINK   = -lcrypto -lsodium
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+srcdir ?= .
+
+bulwark--$(EXTVERSION).sql: $(SQL_PARTS) bulwark.control
+	cat $(SQL_PARTS) > $@
+
+all: bulwark--$(EXTVERSION).sql

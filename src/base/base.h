@@ -1,0 +1,113 @@
+/*
+ * base.h
+ *		Back-end glue that every room stands on: shared memory, trusted SPI,
+ *		wiping, callbacks that let siblings work together without knowing
+ *		each other.  Includes nothing of ours but compat.h and common/.
+ */
+#ifndef BULWARK_BASE_H
+#define BULWARK_BASE_H
+
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "executor/spi.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#define BULWARK_SCHEMA			"bulwark"
+#define BULWARK_PRIVATE_SCHEMA	"bulwark_internal"
+
+extern void BaseInit(void);
+
+/* --- shmem.c: named pieces of shared memory ------------------------------ */
+
+/*
+ * Ask for a zeroed, cache-line aligned piece of shared memory.  Call from an
+ * XxxInit(); *slot is set in every process before any of our code can run.
+ * init (may be NULL) runs once, in the postmaster, on the zeroed memory.
+ */
+typedef void (*ShmemPieceInit) (void *piece);
+extern void ShmemPieceRequest(const char *name, Size size, void **slot,
+							  ShmemPieceInit init);
+/* The same when the size depends on MaxBackends: called at request time. */
+typedef Size (*ShmemPieceSize) (void);
+extern void ShmemPieceRequestSized(const char *name, ShmemPieceSize size,
+								   void **slot, ShmemPieceInit init);
+/* The named LWLock of our tranche; valid after start-up. */
+extern LWLock *ShmemPieceLock(const char *name);
+
+/* --- spi.c: SQL run by us, as the extension's owner ----------------------- */
+
+/*
+ * Between TrustedBegin and TrustedEnd, SPI statements run as the extension's
+ * owner with search_path = pg_catalog, pg_temp, under
+ * SECURITY_LOCAL_USERID_CHANGE; an error in between restores everything by
+ * itself (transaction abort resets the user, subtransaction abort too).
+ * The caller's memory context is current between the calls.
+ */
+typedef struct TrustedScope
+{
+	Oid			save_userid;
+	int			save_sec_context;
+	int			guc_level;
+	MemoryContext caller;
+} TrustedScope;
+extern void TrustedBegin(TrustedScope *scope);
+extern void TrustedEnd(TrustedScope *scope);
+
+/*
+ * Run one statement with typed arguments; NULL Datum: pass isnull[i] = true.
+ * Returns SPI_processed.  Results are in SPI_tuptable until the next call.
+ * read_only false always, so that the statement sees what this command did.
+ */
+extern uint64 TrustedExec(const char *sql, int nargs, const Oid *types,
+						  const Datum *values, const bool *isnull);
+
+/* First column of the first row; *isnull true when there is no row.
+ * By-reference values are copied into the caller's context. */
+extern Datum TrustedScalar(const char *sql, int nargs, const Oid *types,
+						   const Datum *values, const bool *isnull,
+						   bool *found, bool *result_null);
+
+/* The oid of bulwark_internal.NAME, or InvalidOid (extension not here). */
+extern Oid	PrivateRelid(const char *name);
+
+/* --- wipe.c ---------------------------------------------------------------- */
+
+/* A palloc'd buffer that is overwritten when its context is reset or deleted,
+ * on error too. */
+extern void *SecretAlloc(MemoryContext context, Size size);
+extern void SecretWipe(void *secret, Size size);
+
+/* --- roles.c: who is asking ------------------------------------------------ */
+
+/* Is the current user (superuser, or has the privileges of) that cluster role? */
+extern bool HasClusterRole(Oid userid, const char *role);
+#define ROLE_ADMIN			"bulwark_admin"
+#define ROLE_APP			"bulwark_app"
+#define ROLE_IMPERSONATOR	"bulwark_impersonator"
+#define ROLE_SECRETS		"bulwark_secrets"
+#define ROLE_AUDITOR		"bulwark_auditor"
+#define ROLE_MAINTENANCE	"bulwark_maintenance"
+#define ROLE_KEYS			"bulwark_keys"
+#define ROLE_RETENTION		"bulwark_retention"
+/*
+ * Is the session's login (session_user) an application login: not a superuser
+ * and a member of bulwark_app?  Cached; false outside a transaction.
+ */
+extern bool SessionIsApp(void);
+
+/* --- audit-event sink: the ledger registers, others report ----------------- */
+typedef struct AuditEvent
+{
+	const char *action;			/* e.g. "authenticate", "denied" */
+	const char *entity_type;
+	const char *entity_id;
+	const char *detail;			/* never a secret */
+	bool		survives_rollback;
+} AuditEvent;
+typedef void (*AuditSink) (const AuditEvent *event);
+extern void AuditSinkRegister(AuditSink sink);
+extern void AuditEmit(const AuditEvent *event);
+
+#endif							/* BULWARK_BASE_H */

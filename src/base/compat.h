@@ -1,0 +1,65 @@
+/*
+ * compat.h
+ *		The one place (with bulwark.c) that knows PostgreSQL's versions.
+ */
+#ifndef BULWARK_COMPAT_H
+#define BULWARK_COMPAT_H
+
+#include "postgres.h"
+
+#include "common/jsonapi.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
+
+#if PG_VERSION_NUM < 150000
+#error "bulwark needs PostgreSQL 15 or later"
+#endif
+
+/* The number of a back end's PGPROC, and its local transaction id. */
+#if PG_VERSION_NUM >= 170000
+#define BW_PROC_NUMBER(proc)	((int) GetNumberFromPGProc(proc))
+#define BW_LXID(proc)			((proc)->vxid.lxid)
+#else
+#define BW_PROC_NUMBER(proc)	((proc)->pgprocno)
+#define BW_LXID(proc)			((proc)->lxid)
+#endif
+
+/* ExecutorRun lost its execute_once argument in 18. */
+#if PG_VERSION_NUM >= 180000
+#define BW_RUN_PARAMS	QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define BW_RUN_ARGS		queryDesc, direction, count
+#else
+#define BW_RUN_PARAMS	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define BW_RUN_ARGS		queryDesc, direction, count, execute_once
+#endif
+
+/* A GUC's extra must come from the allocator that guc.c frees it with. */
+#if PG_VERSION_NUM >= 160000
+#define BW_GUC_ALLOC(size)	guc_malloc(LOG, (size))
+#define BW_GUC_STRDUP(s)	guc_strdup(LOG, (s))
+#else
+#define BW_GUC_ALLOC(size)	malloc(size)
+#define BW_GUC_STRDUP(s)	strdup(s)
+#endif
+
+/* JSON lexer over a buffer with a known length. */
+#if PG_VERSION_NUM >= 170000
+#define BW_JSON_LEX(json, len, enc)	makeJsonLexContextCstringLen(NULL, (json), (len), (enc), true)
+#else
+#define BW_JSON_LEX(json, len, enc)	makeJsonLexContextCstringLen((char *) (json), (len), (enc), true)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_class.h"
+#define BW_OWNS_RELATION(relid, roleid) \
+	object_ownercheck(RelationRelationId, (relid), (roleid))
+#else
+#define BW_OWNS_RELATION(relid, roleid) \
+	pg_class_ownercheck((relid), (roleid))
+#endif
+
+#endif							/* BULWARK_COMPAT_H */

@@ -1,0 +1,50 @@
+/*
+ * common.h
+ *		Encodings and cryptography that the server and the command line share.
+ *		Nothing here calls the back end: functions return codes, take buffers
+ *		with their lengths and never allocate with palloc.
+ */
+#ifndef BULWARK_COMMON_H
+#define BULWARK_COMMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* base64url without padding (RFC 4648 section 5), canonical only. */
+#define BW_BASE64URL_ENCODED_LEN(n)		(((n) * 4 + 2) / 3)
+#define BW_BASE64URL_DECODED_MAX(n)		(((n) * 3) / 4)
+extern size_t bw_base64url_encode(const uint8_t *src, size_t len, char *dst);	/* writes no NUL */
+/* Decoded length, or -1: a bad character, padding, a non-canonical tail. */
+extern ssize_t bw_base64url_decode(const char *src, size_t len, uint8_t *dst, size_t cap);
+
+/* Lower-case hex out; either case in. decode: false unless exactly 2*len digits. */
+extern void bw_hex_encode(const uint8_t *src, size_t len, char *dst);	/* writes no NUL */
+extern bool bw_hex_decode(const char *src, size_t srclen, uint8_t *dst, size_t len);
+
+/* SHA-256, HMAC-SHA256 (libsodium), HKDF-SHA256 (RFC 5869). */
+#define BW_SHA256_LEN 32
+extern void bw_sha256(const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
+extern void bw_hmac_sha256(const uint8_t *key, size_t keylen,
+						   const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
+extern bool bw_equal(const void *a, const void *b, size_t len);	/* constant time */
+extern bool bw_hkdf_sha256(const uint8_t *ikm, size_t ikmlen,
+						   const uint8_t *salt, size_t saltlen,
+						   const uint8_t *info, size_t infolen,
+						   uint8_t *okm, size_t okmlen);
+extern bool bw_random(void *dst, size_t len);
+extern void bw_wipe(void *p, size_t len);
+
+/* XAES-256-GCM (C2SP): 32-byte key, 24-byte nonce, 16-byte tag after the text. */
+#define BW_AEAD_KEY_LEN		32
+#define BW_AEAD_NONCE_LEN	24
+#define BW_AEAD_TAG_LEN		16
+extern bool bw_aead_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
+						 const void *ad, size_t adlen, const void *plain, size_t len,
+						 uint8_t *out /* len + BW_AEAD_TAG_LEN */ );
+extern bool bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
+						 const void *ad, size_t adlen, const uint8_t *sealed, size_t sealedlen,
+						 void *out /* sealedlen - BW_AEAD_TAG_LEN */ );
+
+#endif							/* BULWARK_COMMON_H */

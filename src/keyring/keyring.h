@@ -1,0 +1,50 @@
+/*
+ * keyring.h
+ *		The root key ring and what is derived from it.
+ */
+#ifndef BULWARK_KEYRING_H
+#define BULWARK_KEYRING_H
+
+#include "base/base.h"
+
+#define ROOT_KEY_LEN	32
+#define ROOT_KEY_ID_LEN	8
+#define DERIVED_KEY_LEN	32
+
+/* Roots in the ring: the current one, and the next while a rotation overlaps. */
+typedef enum KeyringSlot
+{
+	KEYRING_CURRENT = 0,
+	KEYRING_NEXT = 1,
+	KEYRING_SLOTS = 2
+} KeyringSlot;
+
+extern void KeyringInit(void);
+
+/* Changes whenever a root key is loaded or dropped: caches of derived keys
+ * compare it.  Cheap (one atomic read). */
+extern uint64 KeyringGeneration(void);
+extern bool KeyringHasRoot(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN]);
+
+/*
+ * HKDF-SHA256(root, salt, label).  False when that slot is empty.
+ * KeyringRequire raises 55000 with a hint when there is no current root.
+ */
+extern bool KeyringDerive(KeyringSlot slot, const void *salt, Size saltlen,
+						  const char *label, uint8 out[DERIVED_KEY_LEN]);
+extern void KeyringRequire(void);
+
+/*
+ * Minimal wrapper for random keys: version | root key id | salt | nonce |
+ * XAES-256-GCM(KEK, key, AD = header and context).  The KEK is
+ * HKDF(root, salt recorded in the blob, "bulwark key-encryption v1"), so a
+ * wrapped key survives pg_upgrade and dump and restore, where the realm does
+ * not.  Wrap raises 55000 without a root; Unwrap returns false for any cause.
+ */
+#define WRAPPED_KEY_LEN(keylen)	(1 + ROOT_KEY_ID_LEN + 32 + 24 + (keylen) + 16)
+extern void KeyringWrap(const uint8 *key, Size keylen, const void *context, Size contextlen,
+						uint8 *wrapped);
+extern bool KeyringUnwrap(const uint8 *wrapped, Size wrappedlen, const void *context,
+						  Size contextlen, uint8 *key, Size keylen);
+
+#endif							/* BULWARK_KEYRING_H */

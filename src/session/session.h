@@ -1,0 +1,145 @@
+/*
+ * session.h
+ *		Identity: how it is proved, what is in force, and what reads it.
+ */
+#ifndef BULWARK_SESSION_H
+#define BULWARK_SESSION_H
+
+#include "base/base.h"
+
+#define SCOPE_MAX		1024	/* bytes of a token's scope claim */
+#define ISSUER_KEY_LEN	32		/* RFC 7638 thumbprint */
+
+typedef enum ProofKind
+{
+	PROOF_TOKEN = 1,
+	PROOF_ASSUMED = 2
+} ProofKind;
+
+/* What a proof establishes.  Plain data: copied, MACed and carried as it is. */
+typedef struct Identity
+{
+	pg_uuid_t	principal_id;
+	int64		principal_generation;
+	pg_uuid_t	tenant_id;
+	int64		member_generation;
+	ProofKind	proof;
+	pg_uuid_t	issuer_id;		/* PROOF_TOKEN */
+	uint8		issuer_key[ISSUER_KEY_LEN];
+	char		assumed_by[NAMEDATALEN];	/* PROOF_ASSUMED: the login */
+	TimestampTz proved_at;
+	TimestampTz expires_at;		/* end of this proof or ticket */
+	TimestampTz absolute_end;	/* end of the first proof; re-issuing never moves it */
+	bool		scoped;			/* scope narrows the permissions */
+	char		scope[SCOPE_MAX + 1];
+} Identity;
+
+/*
+ * The tenancy room registers how an identity is checked.  resolve() returns
+ * the membership in force (opaque to this room, owned and cached by tenancy)
+ * or NULL when there is none: principal unknown, disabled or of another
+ * generation, tenant suspended, no membership, another generation, pinned to
+ * another tenant.  It reads with the latest snapshot and never raises for
+ * those causes.  *valid_until is set to the next instant at which the answer
+ * may change by itself (a membership's expiry), or DT_NOEND.
+ */
+typedef struct MembershipOps
+{
+	const void *(*resolve) (const Identity *identity, TimestampTz *valid_until);
+	/* Find the principal linked to (iss, sub); false if none or disabled.
+	 * Fills principal_id and principal_generation. */
+	bool		(*find_subject) (const char *issuer, const char *subject, Identity *identity);
+	/* The tenant named by a claim (how: slug, key or id); false if none.
+	 * value NULL: the principal's only membership's tenant. Fills tenant_id. */
+	bool		(*find_tenant) (const char *how, const char *value, Identity *identity);
+	/* Fill the generations of principal and membership; false if no membership. */
+	bool		(*load_generations) (Identity *identity);
+	/* e-mail, tenant slug, role names for identity(); palloc'd */
+	void		(*describe) (const Identity *identity, const void *membership,
+							 char **email, char **tenant_slug, List **roles);
+} MembershipOps;
+extern void MembershipRegister(const MembershipOps *ops);
+
+/* The identity in force, its membership and a counter that changes whenever
+ * either may have; memoise on the counter. */
+typedef struct EffectiveIdentity
+{
+	Identity	identity;
+	const void *membership;
+} EffectiveIdentity;
+
+extern uint64 IdentityEpoch;			/* bump with IdentityBump() */
+extern uint64 identity_checked_epoch;	/* private to IdentityCurrent */
+extern const EffectiveIdentity *identity_effective;
+extern const EffectiveIdentity *IdentityRefresh(void);
+
+#define IdentityBump()	(IdentityEpoch++)
+
+/*
+ * The identity in force, or NULL.  Never raises.  Reading none inside a running
+ * statement forbids getting one later in that statement.
+ */
+static inline const EffectiveIdentity *
+IdentityCurrent(void)
+{
+	if (likely(identity_checked_epoch == IdentityEpoch && identity_effective != NULL))
+		return identity_effective;
+	return IdentityRefresh();
+}
+
+/* Set a proved identity for this transaction (or the session); 55000 when the
+ * transaction had another, or a running statement has already read none. */
+extern void IdentitySet(const Identity *identity, bool is_local);
+
+/* Has this session ever had an identity?  (residue rules) */
+extern bool IdentityEverSet(void);
+
+/* Depth of running statements: 0 at top level between statements. */
+extern int	StatementDepth(void);
+
+/* issuer.c: does the issuer still exist and hold that key? (ticket validity) */
+extern bool IssuerKeyValid(const pg_uuid_t *issuer_id, const uint8 key[ISSUER_KEY_LEN]);
+
+/* One message for every cause of a refused token or ticket; the cause (never
+ * the token) goes to the server log. */
+extern void RefuseToken(const char *cause) pg_attribute_noreturn();
+
+/*
+ * token.c: verify a JWT against the registered issuers and fill what it
+ * proves: issuer, subject, tenant claim, times, scope.  Raises 28000.
+ */
+typedef struct TokenClaims
+{
+	char	   *issuer;
+	char	   *subject;
+	char	   *tenant_how;		/* slug, key or id */
+	char	   *tenant;			/* NULL: claim absent */
+	pg_uuid_t	issuer_id;
+	uint8		issuer_key[ISSUER_KEY_LEN];
+	TimestampTz expires_at;
+	bool		scoped;
+	char	   *scope;
+	int			ntenants;		/* issuer speaks for these only; -1: any */
+	pg_uuid_t  *tenants;
+} TokenClaims;
+extern void TokenVerify(const char *token, Size len, TokenClaims *claims);
+
+/* ticket.c */
+extern char *TicketIssue(const Identity *identity);	/* palloc'd text; 55000 without a key */
+/* NULL when genuine, else the cause for the log. */
+extern const char *TicketOpen(const char *ticket, Identity *identity);
+
+/* live.c: slots in shared memory, one a back end */
+typedef struct LiveIdentity
+{
+	int			pid;
+	Oid			database;
+	Identity	identity;
+} LiveIdentity;
+extern void SlotPublish(const Identity *identity, bool session_wide);
+extern bool SlotOfLeader(Identity *identity);	/* parallel workers */
+extern List *LiveIdentities(void);	/* LiveIdentity *, this database */
+
+extern void SessionInit(void);
+
+#endif							/* BULWARK_SESSION_H */
