@@ -12,8 +12,12 @@ OBJS = src/bulwark.o $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:%=src/%/*.c))
 # Install SQL, in layer order; a room with several files names them all.
 SQL_PARTS = \
 	src/base/base.sql \
+	src/keyring/keyring.sql \
 	src/session/session.sql \
+	src/session/issuer.sql \
+	src/session/identity.sql \
 	src/tenancy/tenancy.sql \
+	src/tenancy/permission.sql \
 	src/tenancy/admin.sql \
 	src/tenancy/protect.sql \
 	src/tenancy/check.sql
