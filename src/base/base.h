@@ -19,6 +19,9 @@
 
 extern void BaseInit(void);
 
+/* --- label.c: the security label provider ---------------------------------- */
+extern void LabelInit(void);
+
 /* --- shmem.c: named pieces of shared memory ------------------------------ */
 
 /*
