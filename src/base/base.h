@@ -17,7 +17,12 @@
 #define BULWARK_SCHEMA			"bulwark"
 #define BULWARK_PRIVATE_SCHEMA	"bulwark_internal"
 
+/* Every change of memberships, issuers or protections invalidates this one. */
+#define WATCHED_RELATION		"memberships"
+
 extern void BaseInit(void);
+extern void ShmemInit(void);
+extern void LabelInit(void);
 
 /* --- label.c: the security label provider ---------------------------------- */
 extern void LabelInit(void);
@@ -55,6 +60,8 @@ typedef struct TrustedScope
 	int			guc_level;
 	MemoryContext caller;
 } TrustedScope;
+/* search_path = pg_catalog, pg_temp until the enclosing GUC nest level ends. */
+extern void PinSearchPath(void);
 extern void TrustedBegin(TrustedScope *scope);
 extern void TrustedEnd(TrustedScope *scope);
 
@@ -80,7 +87,6 @@ extern Oid	PrivateRelid(const char *name);
 /* A palloc'd buffer that is overwritten when its context is reset or deleted,
  * on error too. */
 extern void *SecretAlloc(MemoryContext context, Size size);
-extern void SecretWipe(void *secret, Size size);
 
 /* --- roles.c: who is asking ------------------------------------------------ */
 
