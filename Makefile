@@ -35,6 +35,11 @@ SHLIB_LINK   = -lcrypto -lsodium
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# Before 16 the server's headers leave this empty.
+ifeq ($(MAJORVERSION),15)
+override CPPFLAGS += -DPGDLLEXPORT='__attribute__((visibility("default")))'
+endif
+
 srcdir ?= .
 
 bulwark--$(EXTVERSION).sql: $(SQL_PARTS) bulwark.control

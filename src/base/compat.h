@@ -9,6 +9,7 @@
 
 #include "common/jsonapi.h"
 #include "executor/executor.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
@@ -17,6 +18,21 @@
 
 #if PG_VERSION_NUM < 150000
 #error "bulwark needs PostgreSQL 15 or later"
+#endif
+
+/* Symbols are hidden by default; before 16 the core macro exports too few. */
+#if PG_VERSION_NUM < 160000
+#undef PG_FUNCTION_INFO_V1
+#define PG_FUNCTION_INFO_V1(funcname) \
+extern PGDLLEXPORT Datum funcname(PG_FUNCTION_ARGS); \
+extern PGDLLEXPORT const Pg_finfo_record * CppConcat(pg_finfo_,funcname)(void); \
+const Pg_finfo_record * \
+CppConcat(pg_finfo_,funcname) (void) \
+{ \
+	static const Pg_finfo_record my_finfo = { 1 }; \
+	return &my_finfo; \
+} \
+extern int no_such_variable
 #endif
 
 /* The number of a back end's PGPROC, and its local transaction id. */
