@@ -47,4 +47,14 @@ extern bool bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce
 						 const void *ad, size_t adlen, const uint8_t *sealed, size_t sealedlen,
 						 void *out /* sealedlen - BW_AEAD_TAG_LEN */ );
 
+/*
+ * A root key as text: 64 hex digits and at most one newline.  Its id, which may
+ * be shown, is the start of HKDF(key, "", "bulwark root key id v1").
+ */
+#define BW_ROOT_KEY_LEN			32
+#define BW_ROOT_KEY_ID_LEN		8
+#define BW_ROOT_KEY_TEXT_MAX	(2 * BW_ROOT_KEY_LEN + 1)
+extern bool bw_root_key_parse(const char *text, size_t len, uint8_t key[BW_ROOT_KEY_LEN]);
+extern void bw_root_key_id(const uint8_t key[BW_ROOT_KEY_LEN], uint8_t id[BW_ROOT_KEY_ID_LEN]);
+
 #endif							/* BULWARK_COMMON_H */
