@@ -45,4 +45,16 @@ srcdir ?= .
 bulwark--$(EXTVERSION).sql: $(SQL_PARTS) bulwark.control
 	cat $(SQL_PARTS) > $@
 
-all: bulwark--$(EXTVERSION).sql
+all: bulwark--$(EXTVERSION).sql cli
+
+# The command line needs nothing of PostgreSQL, so it has a build file of its own.
+cli:
+	$(MAKE) -C $(srcdir)/src/cli
+install: install-cli
+install-cli: cli
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) $(srcdir)/src/cli/bulwarkctl '$(DESTDIR)$(bindir)/bulwarkctl'
+uninstall: uninstall-cli
+uninstall-cli:
+	rm -f '$(DESTDIR)$(bindir)/bulwarkctl'
+.PHONY: cli install-cli uninstall-cli
