@@ -23,7 +23,7 @@ SQL_PARTS = \
 	src/tenancy/check.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
-EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o
+EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors
 
 REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
 REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress
@@ -58,3 +58,8 @@ uninstall: uninstall-cli
 uninstall-cli:
 	rm -f '$(DESTDIR)$(bindir)/bulwarkctl'
 .PHONY: cli install-cli uninstall-cli
+
+# Published test vectors against src/common, with sanitizers.
+check-vectors:
+	$(MAKE) -C $(srcdir)/test/vectors check
+.PHONY: check-vectors

@@ -1,0 +1,56 @@
+#!/usr/bin/perl
+# Turns the published JSON vectors into lines of words for vectors.c: hex values,
+# "-" for an empty one.  A file that is not there becomes a line that says so.
+use strict;
+use warnings;
+use JSON::PP;
+
+my ($dir) = @ARGV;
+die "usage: lines.pl DIRECTORY\n" unless defined $dir;
+
+sub vectors
+{
+	my ($file, $emit) = @_;
+	my $path = "$dir/$file";
+	unless (-e $path)
+	{
+		print "absent $file\n";
+		return;
+	}
+	open my $fh, '<', $path or die "$path: $!\n";
+	local $/;
+	$emit->(decode_json(<$fh>));
+	return;
+}
+
+sub line { print join(' ', map { length $_ ? $_ : '-' } @_), "\n"; return }
+
+sub each_test
+{
+	my ($json, $emit) = @_;
+	for my $group (@{ $json->{testGroups} })
+	{
+		$emit->($group, $_) for @{ $group->{tests} };
+	}
+	return;
+}
+
+vectors('hkdf_sha256_test.json', sub {
+	each_test(shift, sub {
+		my ($group, $t) = @_;
+		line('hkdf', $t->{tcId}, $t->{result}, $t->{ikm}, $t->{salt}, $t->{info}, $t->{size}, $t->{okm});
+	});
+});
+vectors('hmac_sha256_test.json', sub {
+	each_test(shift, sub {
+		my ($group, $t) = @_;
+		line('hmac', $t->{tcId}, $t->{result}, $t->{key}, $t->{msg}, $t->{tag});
+	});
+});
+vectors('xaes_256_gcm.json', sub {
+	my ($json) = @_;
+	my $id = 0;
+	line('xaes', ++$id, $_->{key}, (map { unpack 'H*', $_ } @$_{qw(nonce_ascii aad_ascii plaintext_ascii)}),
+		$_->{ciphertext_and_tag}) for @{ $json->{tests} };
+	line('xaes-accumulated', 10000, $json->{accumulated}{iterations_10000});
+});
