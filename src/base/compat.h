@@ -1,13 +1,41 @@
 /*
  * compat.h
- *		The one place (with bulwark.c) that knows PostgreSQL's versions.
+ *		The one place (with bulwark.c) that knows PostgreSQL's versions.  Its
+ *		first part serves code that also compiles outside the server.
  */
 #ifndef BULWARK_COMPAT_H
 #define BULWARK_COMPAT_H
 
+#ifdef FRONTEND
+#include "postgres_fe.h"
+#else
 #include "postgres.h"
+#endif
 
 #include "common/jsonapi.h"
+
+#if PG_VERSION_NUM < 150000
+#error "bulwark needs PostgreSQL 15 or later"
+#endif
+
+/* JSON lexer over a buffer with a known length. */
+#if PG_VERSION_NUM >= 170000
+#define BW_JSON_LEX(json, len, enc)	makeJsonLexContextCstringLen(NULL, (json), (len), (enc), true)
+#else
+#define BW_JSON_LEX(json, len, enc)	makeJsonLexContextCstringLen((char *) (json), (len), (enc), true)
+#endif
+
+/* JSON semantic actions can stop the parser since 16. */
+#if PG_VERSION_NUM >= 160000
+#define BW_JSON_ACTION	JsonParseErrorType
+#define BW_JSON_ACTION_RETURN(error)	return (error) ? JSON_SEM_ACTION_FAILED : JSON_SUCCESS
+#else
+#define BW_JSON_ACTION	void
+#define BW_JSON_ACTION_RETURN(error)	return
+#endif
+
+#ifndef FRONTEND
+
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -15,10 +43,6 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
-
-#if PG_VERSION_NUM < 150000
-#error "bulwark needs PostgreSQL 15 or later"
-#endif
 
 /* Symbols are hidden by default; before 16 the core macro exports too few. */
 #if PG_VERSION_NUM < 160000
@@ -62,13 +86,6 @@ extern int no_such_variable
 #define BW_GUC_STRDUP(s)	strdup(s)
 #endif
 
-/* JSON lexer over a buffer with a known length. */
-#if PG_VERSION_NUM >= 170000
-#define BW_JSON_LEX(json, len, enc)	makeJsonLexContextCstringLen(NULL, (json), (len), (enc), true)
-#else
-#define BW_JSON_LEX(json, len, enc)	makeJsonLexContextCstringLen((char *) (json), (len), (enc), true)
-#endif
-
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
 #define BW_OWNS_RELATION(relid, roleid) \
@@ -77,5 +94,7 @@ extern int no_such_variable
 #define BW_OWNS_RELATION(relid, roleid) \
 	pg_class_ownercheck((relid), (roleid))
 #endif
+
+#endif							/* !FRONTEND */
 
 #endif							/* BULWARK_COMPAT_H */
