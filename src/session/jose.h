@@ -137,7 +137,7 @@ typedef struct JwkKey
 	EVP_PKEY   *pkey;			/* NULL: symmetric */
 	uint8	   *secret;			/* symmetric, wiped */
 	Size		secret_len;
-	Jsonb	   *jwk;			/* what it was made from */
+	const Jsonb *jwk;			/* what it was made from */
 	uint8		proof[ISSUER_KEY_LEN];	/* an issuer's: names it in tickets */
 } JwkKey;
 
@@ -165,11 +165,13 @@ extern const JwkKey *JwsVerify(const JoseParts *parts, const JoseHeader *header,
 /* Is the database's encoding one that cannot hold every character of a token? */
 extern bool JoseAsciiOnly(void);
 
-/* --- issuer.c --------------------------------------------------------------- */
+/* --- issuer.c: administration; issuer_cache.c: what verifying reads --------- */
+
+#define ISSUER_NAME_MAX		1024	/* bytes of iss and of aud */
+#define CLAIM_NAME_MAX		255
 typedef struct Issuer
 {
 	dlist_node	node;
-	MemoryContext context;
 	pg_uuid_t	id;
 	char	   *name;
 	char	   *audience;
@@ -182,14 +184,21 @@ typedef struct Issuer
 	int			ntyps;			/* 0: the usual ones */
 	char	  **typs;
 	Jsonb	   *required_claims;	/* NULL: none */
-	int64		max_lifetime;	/* microseconds */
+	double		max_lifetime;	/* seconds */
 	char	   *scope_claim;	/* NULL: none */
 	bool		id_tokens;
 	List	   *keys;			/* JwkKey * */
 } Issuer;
 
+/* Months of 30 days, as PostgreSQL compares intervals. */
+extern double IntervalSeconds(const Interval *interval);
+
 /* The issuer of that name, or NULL.  Valid until the next call. */
 extern const Issuer *IssuerByName(const char *name);
+extern void IssuerCacheInit(void);
+
+/* What a symmetric key is wrapped for: no other issuer's row opens it. */
+#define ISSUER_WRAP_CONTEXT(issuer)	psprintf("bulwark issuer secret: %s", (issuer))
 
 #endif							/* !FRONTEND */
 

@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include <openssl/core_names.h>
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/param_build.h>
 

@@ -8,7 +8,7 @@
 #include "base/base.h"
 
 #define SCOPE_MAX		1024	/* bytes of a token's scope claim */
-#define ISSUER_KEY_LEN	32		/* RFC 7638 thumbprint */
+#define ISSUER_KEY_LEN	32		/* names a key of an issuer, as long as it stays */
 
 typedef enum ProofKind
 {

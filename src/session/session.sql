@@ -14,16 +14,20 @@ CREATE TABLE bulwark_internal.issuers (
 	required_claims jsonb,
 	max_lifetime interval NOT NULL,
 	scope_claim text,
+	id_tokens boolean NOT NULL,
 	created_at timestamptz NOT NULL DEFAULT now()
 );
 SELECT pg_extension_config_dump('bulwark_internal.issuers', '');
 ALTER TABLE bulwark_internal.issuers ENABLE ROW LEVEL SECURITY;
 
+-- key_id is new whenever a key is added, so that what a removed key had proved
+-- stays refused when it comes back.
 CREATE TABLE bulwark_internal.issuer_keys (
 	issuer_id uuid NOT NULL REFERENCES bulwark_internal.issuers ON DELETE CASCADE,
 	thumbprint bytea NOT NULL CHECK (octet_length(thumbprint) = 32),	-- RFC 7638, SHA-256
-	kid text COLLATE "C",
-	jwk jsonb NOT NULL,
+	key_id uuid NOT NULL DEFAULT gen_random_uuid(),
+	jwk jsonb NOT NULL CHECK (NOT jwk ? 'k'),
+	wrapped_secret bytea,		-- of a symmetric key, under the root key
 	PRIMARY KEY (issuer_id, thumbprint)
 );
 SELECT pg_extension_config_dump('bulwark_internal.issuer_keys', '');
