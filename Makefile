@@ -42,6 +42,8 @@ endif
 
 srcdir ?= .
 
+$(OBJS): $(wildcard src/*/*.h)
+
 bulwark--$(EXTVERSION).sql: $(SQL_PARTS) bulwark.control
 	cat $(SQL_PARTS) > $@
 

@@ -57,4 +57,29 @@ extern bool bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce
 extern bool bw_root_key_parse(const char *text, size_t len, uint8_t key[BW_ROOT_KEY_LEN]);
 extern void bw_root_key_id(const uint8_t key[BW_ROOT_KEY_LEN], uint8_t id[BW_ROOT_KEY_ID_LEN]);
 
+/* Big-endian, length-prefixed encoding in bounded buffers (encode.c). */
+typedef struct bw_writer
+{
+	uint8_t    *data;
+	size_t		cap;
+	size_t		len;
+	bool		failed;
+} bw_writer;
+
+typedef struct bw_reader
+{
+	const uint8_t *data;
+	size_t		len;
+	size_t		pos;
+	bool		failed;
+} bw_reader;
+
+extern void bw_put(bw_writer *w, const void *data, size_t len);
+extern void bw_put_uint(bw_writer *w, uint64_t value, int bytes);
+extern void bw_put_string(bw_writer *w, const char *s);
+extern void bw_get(bw_reader *r, void *data, size_t len);
+extern uint64_t bw_get_uint(bw_reader *r, int bytes);
+extern void bw_get_string(bw_reader *r, char *dst, size_t cap);
+extern bool bw_reader_done(const bw_reader *r);
+
 #endif							/* BULWARK_COMMON_H */

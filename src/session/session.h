@@ -6,6 +6,7 @@
 #define BULWARK_SESSION_H
 
 #include "base/base.h"
+#include "nodes/nodes.h"
 
 #define SCOPE_MAX		1024	/* bytes of a token's scope claim */
 #define ISSUER_KEY_LEN	32		/* names a key of an issuer, as long as it stays */
@@ -40,12 +41,11 @@ typedef struct Identity
  * or NULL when there is none: principal unknown, disabled or of another
  * generation, tenant suspended, no membership, another generation, pinned to
  * another tenant.  It reads with the latest snapshot and never raises for
- * those causes.  *valid_until is set to the next instant at which the answer
- * may change by itself (a membership's expiry), or DT_NOEND.
+ * those causes.  The answer holds until the next IdentityBump().
  */
 typedef struct MembershipOps
 {
-	const void *(*resolve) (const Identity *identity, TimestampTz *valid_until);
+	const void *(*resolve) (const Identity *identity);
 	/* Find the principal linked to (iss, sub); false if none or disabled.
 	 * Fills principal_id and principal_generation. */
 	bool		(*find_subject) (const char *issuer, const char *subject, Identity *identity);
@@ -54,11 +54,14 @@ typedef struct MembershipOps
 	bool		(*find_tenant) (const char *how, const char *value, Identity *identity);
 	/* Fill the generations of principal and membership; false if no membership. */
 	bool		(*load_generations) (Identity *identity);
+	/* May this service login (impersonator, secrets) act in that tenant? */
+	bool		(*service_allows) (const char *login, const pg_uuid_t *tenant_id);
 	/* e-mail, tenant slug, role names for identity(); palloc'd */
 	void		(*describe) (const Identity *identity, const void *membership,
 							 char **email, char **tenant_slug, List **roles);
 } MembershipOps;
 extern void MembershipRegister(const MembershipOps *ops);
+extern const MembershipOps *MembershipOperations(void);
 
 /* The identity in force, its membership and a counter that changes whenever
  * either may have; memoise on the counter. */
@@ -91,8 +94,18 @@ IdentityCurrent(void)
  * transaction had another, or a running statement has already read none. */
 extern void IdentitySet(const Identity *identity, bool is_local);
 
+/* Drop it, for the transaction and the session. */
+extern void IdentityRelease(void);
+
 /* Has this session ever had an identity?  (residue rules) */
 extern bool IdentityEverSet(void);
+
+/* Is this node an expression of the statement that the client itself sent (and
+ * not of a function that it called)? */
+extern bool IsTopLevelExpression(Node *expr);
+
+/* How it was proved, for people: token, assumed. */
+extern const char *ProofName(const Identity *identity);
 
 /* Depth of running statements: 0 at top level between statements. */
 extern int	StatementDepth(void);
@@ -129,6 +142,16 @@ extern char *TicketIssue(const Identity *identity);	/* palloc'd text; 55000 with
 /* NULL when genuine, else the cause for the log. */
 extern const char *TicketOpen(const char *ticket, Identity *identity);
 
+/* annotate.c: what the application asserts about the request, or NULL */
+typedef struct Annotation
+{
+	char	   *route;			/* each may be NULL */
+	char	   *request_id;
+	char	   *client_addr;
+	char	   *metadata;		/* JSON text */
+} Annotation;
+extern const Annotation *AnnotationCurrent(void);
+
 /* live.c: slots in shared memory, one a back end */
 typedef struct LiveIdentity
 {
@@ -136,9 +159,16 @@ typedef struct LiveIdentity
 	Oid			database;
 	Identity	identity;
 } LiveIdentity;
-extern void SlotPublish(const Identity *identity, bool session_wide);
+extern void SlotPublish(const Identity *identity);	/* NULL: nobody */
 extern bool SlotOfLeader(Identity *identity);	/* parallel workers */
 extern List *LiveIdentities(void);	/* LiveIdentity *, this database */
+extern void LiveInit(void);
+
+/* identity.c: the pieces of its start-up, and of what it reads */
+extern void TicketInit(void);
+extern void AnnotateInit(void);
+extern void StandbyInit(void);
+extern bool StandbyIsFresh(void);
 
 extern void SessionInit(void);
 

@@ -7,20 +7,93 @@
 #define BULWARK_TENANCY_H
 
 #include "base/base.h"
+
+#include "access/genam.h"
+#include "access/skey.h"
 #include "session/session.h"
+#include "utils/array.h"
 
 extern void TenancyInit(void);
+extern void MemberInit(void);
+
+/* --- scan.c: reading our own tables ---------------------------------------- */
+typedef struct PrivateScan
+{
+	Relation	rel;
+	Oid			index;
+	int			nkeys;
+	ScanKeyData keys[3];
+	SysScanDesc desc;
+	HeapTuple	tuple;			/* the current one */
+} PrivateScan;
+extern bool PrivateScanBegin(PrivateScan *scan, const char *table, const char *index);
+extern void PrivateScanUuid(PrivateScan *scan, AttrNumber attno, const pg_uuid_t *value);
+extern void PrivateScanText(PrivateScan *scan, AttrNumber attno, const char *value);
+extern void PrivateScanName(PrivateScan *scan, AttrNumber attno, const char *value);
+extern bool PrivateScanNext(PrivateScan *scan);
+extern Datum PrivateScanGet(PrivateScan *scan, AttrNumber attno, bool *isnull);
+extern void PrivateScanEnd(PrivateScan *scan);
+
+/* Columns of our tables by number, in the order of tenancy.sql. */
+enum
+{
+	Tenant_id = 1, Tenant_slug, Tenant_name, Tenant_key, Tenant_key_int8, Tenant_region, Tenant_suspended_at
+};
+enum
+{
+	Affiliation_id = 1, Affiliation_tenant, Affiliation_slug, Affiliation_name, Affiliation_key, Affiliation_key_int8
+};
+enum
+{
+	Parent_tenant = 1, Parent_affiliation, Parent_parent
+};
+enum
+{
+	Principal_id = 1, Principal_email, Principal_display_name, Principal_kind, Principal_generation, Principal_disabled_at
+};
+enum
+{
+	Link_issuer = 1, Link_subject, Link_principal
+};
+enum
+{
+	Role_id = 1, Role_tenant, Role_name, Role_permissions, Role_builtin
+};
+enum
+{
+	Member_id = 1, Member_principal, Member_tenant, Member_role, Member_affiliation, Member_expires_at
+};
+enum
+{
+	Generation_principal = 1, Generation_tenant, Generation_generation
+};
 
 /* --- member.c: memberships resolved, cached per back end ------------------- */
 typedef struct Membership Membership;
 
-/* What one (resource, action) gives an identity. */
+/*
+ * What one (resource, action) gives an identity: every row of the tenant, or the
+ * rows of these affiliations.  Valid until the next IdentityBump(): use it at
+ * once, and never hold it over a call that may read tables.
+ */
 typedef struct Grant
 {
-	bool		tenant_wide;	/* every row of the tenant */
-	int			naffiliations;	/* else these, sorted by id */
-	const pg_uuid_t *ids;
+	bool		tenant_wide;
+	int			naffiliations;
+	const pg_uuid_t *ids;		/* sorted */
+	struct GrantSets *sets;		/* private to member.c */
 } Grant;
+
+/* Is a row with that affiliation (its id, or its key) among them? */
+extern bool GrantHasId(const Grant *grant, const pg_uuid_t *id);
+extern bool GrantHasInt8(const Grant *grant, int64 key);
+extern bool GrantHasText(const Grant *grant, const char *key, int len);
+/* The affiliations as an array of uuid, int8 or text (keys). */
+extern ArrayType *GrantArray(const Grant *grant, Oid element_type);
+
+/* The tenant of a membership. */
+extern const char *MembershipTenantKey(const Membership *membership);
+extern bool MembershipTenantKeyInt8(const Membership *membership, int64 *key);
 
 /* The grant in force for (resource, action), or NULL: no identity, no permission. */
 extern const Grant *GrantFor(const char *resource, int resource_len,

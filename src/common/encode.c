@@ -1,0 +1,92 @@
+/*
+ * encode.c
+ *		Big-endian, length-prefixed encoding into and out of bounded buffers.
+ *		An overflow or a short read sets `failed` and changes nothing more.
+ */
+#include "common/common.h"
+
+#include <string.h>
+
+void
+bw_put(bw_writer *w, const void *data, size_t len)
+{
+	if (w->failed || len > w->cap - w->len)
+	{
+		w->failed = true;
+		return;
+	}
+	memcpy(w->data + w->len, data, len);
+	w->len += len;
+}
+
+void
+bw_put_uint(bw_writer *w, uint64_t value, int bytes)
+{
+	uint8_t		be[8];
+
+	for (int i = 0; i < bytes; i++)
+		be[i] = (uint8_t) (value >> (8 * (bytes - 1 - i)));
+	bw_put(w, be, (size_t) bytes);
+}
+
+void
+bw_put_string(bw_writer *w, const char *s)
+{
+	size_t		len = strlen(s);
+
+	if (len > UINT16_MAX)
+		w->failed = true;
+	bw_put_uint(w, len, 2);
+	bw_put(w, s, len);
+}
+
+void
+bw_get(bw_reader *r, void *data, size_t len)
+{
+	if (r->failed || len > r->len - r->pos)
+	{
+		r->failed = true;
+		memset(data, 0, len);
+		return;
+	}
+	memcpy(data, r->data + r->pos, len);
+	r->pos += len;
+}
+
+uint64_t
+bw_get_uint(bw_reader *r, int bytes)
+{
+	uint8_t		be[8];
+	uint64_t	value = 0;
+
+	bw_get(r, be, (size_t) bytes);
+	for (int i = 0; i < bytes; i++)
+		value = value << 8 | be[i];
+	return value;
+}
+
+/* A string of at most cap - 1 bytes, NUL-terminated; an embedded NUL fails. */
+void
+bw_get_string(bw_reader *r, char *dst, size_t cap)
+{
+	size_t		len = (size_t) bw_get_uint(r, 2);
+
+	if (len >= cap)
+		r->failed = true;
+	else
+	{
+		bw_get(r, dst, len);
+		dst[r->failed ? 0 : len] = '\0';
+		if (!r->failed && strlen(dst) != len)
+			r->failed = true;
+	}
+	if (r->failed)
+		dst[0] = '\0';
+}
+
+/* Everything read, nothing missing? */
+bool
+bw_reader_done(const bw_reader *r)
+{
+	return !r->failed && r->pos == r->len;
+}

@@ -1,0 +1,627 @@
+/*
+ * member.c
+ *		Memberships resolved: what an identity may do, and where.
+ *
+ * A membership is read once per change and back end, with a fresh snapshot, and
+ * kept by (principal, tenant, scope).  Any change of the tables it comes from
+ * arrives as a relcache invalidation and drops the whole cache at the next use;
+ * nothing is freed at any other moment.
+ */
+#include "tenancy/member.h"
+
+#include "catalog/pg_type.h"
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#define CACHE_MAX_LOADS	1024	/* memberships read before the cache starts anew */
+
+MemoryContext member_context = NULL;
+
+static HTAB *member_cache = NULL;
+static bool cache_valid = false;
+static int	cache_loads = 0;
+static Oid	watched_relid = InvalidOid;
+
+/* --- loading ------------------------------------------------------------------- */
+
+static int
+uuid_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+void
+ReachAdd(RoleReach *reach, const pg_uuid_t *affiliation)
+{
+	if (reach->naffiliations == reach->capacity)
+	{
+		reach->capacity = reach->capacity ? reach->capacity * 2 : 16;
+		reach->affiliations = reach->affiliations
+			? repalloc_huge(reach->affiliations, reach->capacity * sizeof(pg_uuid_t))
+			: MemoryContextAlloc(member_context, reach->capacity * sizeof(pg_uuid_t));
+	}
+	reach->affiliations[reach->naffiliations++] = *affiliation;
+}
+
+void
+ReachSort(RoleReach *reach)
+{
+	int			kept = 0;
+
+	qsort(reach->affiliations, reach->naffiliations, sizeof(pg_uuid_t), uuid_compare);
+	for (int i = 0; i < reach->naffiliations; i++)
+		if (kept == 0 || memcmp(&reach->affiliations[kept - 1], &reach->affiliations[i], UUID_LEN) != 0)
+			reach->affiliations[kept++] = reach->affiliations[i];
+	reach->naffiliations = kept;
+}
+
+typedef struct TreeEdge
+{
+	pg_uuid_t	child;
+	pg_uuid_t	parent;
+	bool		followed;
+} TreeEdge;
+
+static int
+edge_compare(const void *a, const void *b)
+{
+	return memcmp(&((const TreeEdge *) a)->parent, &((const TreeEdge *) b)->parent, UUID_LEN);
+}
+
+/* All edges of the tenant's tree, sorted by parent. */
+static TreeEdge *
+tree_load(const pg_uuid_t *tenant_id, int *nedges)
+{
+	PrivateScan scan;
+	TreeEdge   *edges = NULL;
+	int			n = 0;
+	int			capacity = 0;
+	bool		isnull;
+
+	*nedges = 0;
+	if (!PrivateScanBegin(&scan, "affiliation_parents", "affiliation_parents_tenant_id_parent_id_idx"))
+		return NULL;
+	PrivateScanUuid(&scan, Parent_tenant, tenant_id);
+	while (PrivateScanNext(&scan))
+	{
+		if (n == capacity)
+		{
+			capacity = capacity ? capacity * 2 : 64;
+			edges = edges ? repalloc_huge(edges, capacity * sizeof(TreeEdge))
+				: palloc(capacity * sizeof(TreeEdge));
+		}
+		edges[n].child = *DatumGetUUIDP(PrivateScanGet(&scan, Parent_affiliation, &isnull));
+		edges[n].parent = *DatumGetUUIDP(PrivateScanGet(&scan, Parent_parent, &isnull));
+		n++;
+	}
+	PrivateScanEnd(&scan);
+	if (n > 1)
+		qsort(edges, n, sizeof(TreeEdge), edge_compare);
+	*nedges = n;
+	return edges;
+}
+
+/*
+ * Add the descendants of every affiliation granted.  An edge is followed once,
+ * whatever the tree looks like.
+ */
+static void
+reach_expand(RoleReach *reach, TreeEdge *edges, int nedges)
+{
+	for (int i = 0; i < nedges; i++)
+		edges[i].followed = false;
+
+	for (int i = 0; i < reach->naffiliations && nedges > 0; i++)
+	{
+		TreeEdge	probe;
+		TreeEdge   *edge;
+
+		probe.parent = reach->affiliations[i];
+		edge = bsearch(&probe, edges, nedges, sizeof(TreeEdge), edge_compare);
+		while (edge != NULL && edge > edges && edge_compare(edge - 1, &probe) == 0)
+			edge--;
+		for (; edge != NULL && edge < edges + nedges && edge_compare(edge, &probe) == 0; edge++)
+		{
+			if (edge->followed)
+				continue;
+			edge->followed = true;
+			ReachAdd(reach, &edge->child);
+		}
+	}
+	ReachSort(reach);
+}
+
+static bool
+load_role(RoleReach *reach, const pg_uuid_t *tenant_id)
+{
+	PrivateScan scan;
+	bool		found = false;
+	bool		isnull;
+	Datum	   *items;
+	Datum		tenant;
+
+	if (!PrivateScanBegin(&scan, "roles", "roles_pkey"))
+		return false;
+	PrivateScanUuid(&scan, Role_id, &reach->role_id);
+	if (PrivateScanNext(&scan))
+	{
+		tenant = PrivateScanGet(&scan, Role_tenant, &isnull);
+		found = isnull || memcmp(DatumGetUUIDP(tenant), tenant_id, UUID_LEN) == 0;
+	}
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(member_context);
+
+		reach->name = TextDatumGetCString(PrivateScanGet(&scan, Role_name, &isnull));
+		deconstruct_array(DatumGetArrayTypeP(PrivateScanGet(&scan, Role_permissions, &isnull)),
+						  TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &reach->npatterns);
+		reach->patterns = palloc(sizeof(char *) * (reach->npatterns + 1));
+		for (int i = 0; i < reach->npatterns; i++)
+			reach->patterns[i] = TextDatumGetCString(items[i]);
+		MemoryContextSwitchTo(old);
+	}
+	PrivateScanEnd(&scan);
+	return found;
+}
+
+static RoleReach *
+role_reach(Membership *membership, const pg_uuid_t *role_id)
+{
+	RoleReach  *reach;
+
+	/* the same role as the row before: the common case */
+	for (int i = membership->nroles - 1; i >= 0; i--)
+		if (memcmp(&membership->roles[i].role_id, role_id, UUID_LEN) == 0)
+			return &membership->roles[i];
+
+	membership->roles = membership->roles
+		? repalloc(membership->roles, (membership->nroles + 1) * sizeof(RoleReach))
+		: MemoryContextAlloc(member_context, sizeof(RoleReach));
+	reach = &membership->roles[membership->nroles++];
+	memset(reach, 0, sizeof(*reach));
+	reach->role_id = *role_id;
+	return reach;
+}
+
+/* Read the rows of (principal, tenant); those that have expired do not count. */
+static void
+load_memberships(Membership *membership)
+{
+	PrivateScan scan;
+	TimestampTz now = GetCurrentTimestamp();
+	TreeEdge   *edges = NULL;
+	int			nedges = 0;
+	bool		edges_loaded = false;
+	bool		isnull;
+	int			kept = 0;
+
+	if (!PrivateScanBegin(&scan, "memberships", "memberships_key"))
+		return;
+	PrivateScanUuid(&scan, Member_principal, &membership->key.principal_id);
+	PrivateScanUuid(&scan, Member_tenant, &membership->key.tenant_id);
+	while (PrivateScanNext(&scan))
+	{
+		Datum		expires = PrivateScanGet(&scan, Member_expires_at, &isnull);
+		Datum		affiliation;
+		RoleReach  *reach;
+
+		if (!isnull)
+		{
+			TimestampTz at = DatumGetTimestampTz(expires);
+
+			if (at <= now)
+				continue;
+			membership->next_expiry = Min(membership->next_expiry, at);
+		}
+		reach = role_reach(membership, DatumGetUUIDP(PrivateScanGet(&scan, Member_role, &isnull)));
+		affiliation = PrivateScanGet(&scan, Member_affiliation, &isnull);
+		if (isnull)
+			reach->tenant_wide = true;
+		else
+			ReachAdd(reach, DatumGetUUIDP(affiliation));
+	}
+	PrivateScanEnd(&scan);
+
+	for (int i = 0; i < membership->nroles; i++)
+	{
+		RoleReach  *reach = &membership->roles[i];
+
+		if (!load_role(reach, &membership->key.tenant_id))
+			continue;
+		if (reach->tenant_wide)
+			reach->naffiliations = 0;
+		else if (reach->naffiliations > 0)
+		{
+			if (!edges_loaded)
+				edges = tree_load(&membership->key.tenant_id, &nedges);
+			edges_loaded = true;
+			reach_expand(reach, edges, nedges);
+		}
+		membership->roles[kept++] = *reach;
+	}
+	membership->nroles = kept;
+}
+
+/* Principal enabled?  Fills generation and e-mail. */
+static bool
+load_principal(const pg_uuid_t *principal_id, int64 *generation, char **email)
+{
+	PrivateScan scan;
+	bool		enabled = false;
+	bool		isnull;
+
+	if (!PrivateScanBegin(&scan, "principals", "principals_pkey"))
+		return false;
+	PrivateScanUuid(&scan, Principal_id, principal_id);
+	if (PrivateScanNext(&scan))
+	{
+		(void) PrivateScanGet(&scan, Principal_disabled_at, &isnull);
+		enabled = isnull;
+		*generation = DatumGetInt64(PrivateScanGet(&scan, Principal_generation, &isnull));
+		if (email)
+		{
+			MemoryContext old = MemoryContextSwitchTo(member_context);
+
+			*email = TextDatumGetCString(PrivateScanGet(&scan, Principal_email, &isnull));
+			MemoryContextSwitchTo(old);
+		}
+	}
+	PrivateScanEnd(&scan);
+	return enabled;
+}
+
+static int64
+load_member_generation(const pg_uuid_t *principal_id, const pg_uuid_t *tenant_id)
+{
+	PrivateScan scan;
+	int64		generation = 0;
+	bool		isnull;
+
+	if (!PrivateScanBegin(&scan, "member_generations", "member_generations_pkey"))
+		return -1;
+	PrivateScanUuid(&scan, Generation_principal, principal_id);
+	PrivateScanUuid(&scan, Generation_tenant, tenant_id);
+	if (PrivateScanNext(&scan))
+		generation = DatumGetInt64(PrivateScanGet(&scan, Generation_generation, &isnull));
+	PrivateScanEnd(&scan);
+	return generation;
+}
+
+/* Pinned to another tenant? */
+static bool
+pinned_elsewhere(const pg_uuid_t *tenant_id)
+{
+	PrivateScan scan;
+	bool		elsewhere = false;
+	bool		isnull;
+
+	if (!PrivateScanBegin(&scan, "pinned_tenant", NULL))
+		return true;
+	if (PrivateScanNext(&scan))
+		elsewhere = memcmp(DatumGetUUIDP(PrivateScanGet(&scan, 2, &isnull)), tenant_id, UUID_LEN) != 0;
+	PrivateScanEnd(&scan);
+	return elsewhere;
+}
+
+/* Tenant active, and not shut out by a pin?  Fills its names. */
+static bool
+load_tenant(Membership *membership)
+{
+	PrivateScan scan;
+	bool		active = false;
+	bool		isnull;
+
+	if (!PrivateScanBegin(&scan, "tenants", "tenants_pkey"))
+		return false;
+	PrivateScanUuid(&scan, Tenant_id, &membership->key.tenant_id);
+	if (PrivateScanNext(&scan))
+	{
+		MemoryContext old = MemoryContextSwitchTo(member_context);
+		Datum		key_int8;
+
+		(void) PrivateScanGet(&scan, Tenant_suspended_at, &isnull);
+		active = isnull;
+		membership->tenant_slug = TextDatumGetCString(PrivateScanGet(&scan, Tenant_slug, &isnull));
+		membership->tenant_key = TextDatumGetCString(PrivateScanGet(&scan, Tenant_key, &isnull));
+		key_int8 = PrivateScanGet(&scan, Tenant_key_int8, &isnull);
+		membership->has_key_int8 = !isnull;
+		membership->key_int8 = isnull ? 0 : DatumGetInt64(key_int8);
+		MemoryContextSwitchTo(old);
+	}
+	PrivateScanEnd(&scan);
+	return active && !pinned_elsewhere(&membership->key.tenant_id);
+}
+
+static void
+load_scope(Membership *membership, const Identity *identity)
+{
+	char	   *copy;
+	char	   *save = NULL;
+
+	membership->nscope = -1;
+	if (!identity->scoped)
+		return;
+	copy = MemoryContextStrdup(member_context, identity->scope);
+	membership->scope = MemoryContextAlloc(member_context, sizeof(char *) * (strlen(copy) / 2 + 1));
+	membership->nscope = 0;
+	for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		membership->scope[membership->nscope++] = word;
+}
+
+static bool
+load(Membership *membership, const Identity *identity)
+{
+	membership->next_expiry = DT_NOEND;
+	load_scope(membership, identity);
+	if (!load_principal(&membership->key.principal_id, &membership->principal_generation, &membership->email) ||
+		!load_tenant(membership))
+		return false;
+	membership->member_generation = load_member_generation(&membership->key.principal_id,
+														   &membership->key.tenant_id);
+	load_memberships(membership);
+	return membership->nroles > 0;
+}
+
+/* --- the cache --------------------------------------------------------------------- */
+
+static void
+member_relcache_callback(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == watched_relid || !OidIsValid(watched_relid))
+	{
+		cache_valid = false;
+		IdentityBump();
+	}
+}
+
+static void
+cache_prepare(void)
+{
+	HASHCTL		ctl;
+
+	if (cache_valid && cache_loads < CACHE_MAX_LOADS)
+		return;
+
+	if (member_context == NULL)
+		member_context = AllocSetContextCreate(CacheMemoryContext, "bulwark memberships",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(member_context);
+	ctl.keysize = sizeof(MemberKey);
+	ctl.entrysize = sizeof(Membership);
+	ctl.hcxt = member_context;
+	member_cache = hash_create("bulwark memberships", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	watched_relid = PrivateRelid(WATCHED_RELATION);
+	cache_loads = 0;
+	/* before anything is read: an invalidation meanwhile must win */
+	cache_valid = true;
+}
+
+static const void *
+member_resolve(const Identity *identity)
+{
+	MemberKey	key;
+	Membership *membership;
+	bool		found;
+
+	memset(&key, 0, sizeof(key));
+	key.principal_id = identity->principal_id;
+	key.tenant_id = identity->tenant_id;
+	if (identity->scoped)
+		bw_sha256(identity->scope, strlen(identity->scope), key.scope_digest);
+
+	cache_prepare();
+	membership = hash_search(member_cache, &key, HASH_FIND, NULL);
+	if (membership == NULL || GetCurrentTimestamp() >= membership->next_expiry)
+	{
+		Membership	fresh;
+
+		memset(&fresh, 0, sizeof(fresh));
+		fresh.key = key;
+		cache_loads++;
+		if (!load(&fresh, identity))
+		{
+			if (membership != NULL)
+				hash_search(member_cache, &key, HASH_REMOVE, NULL);
+			return NULL;
+		}
+		membership = hash_search(member_cache, &key, HASH_ENTER, &found);
+		*membership = fresh;
+	}
+
+	if (membership->principal_generation != identity->principal_generation ||
+		membership->member_generation != identity->member_generation)
+		return NULL;
+	return membership;
+}
+
+const char *
+MembershipTenantKey(const Membership *membership)
+{
+	return membership->tenant_key;
+}
+
+bool
+MembershipTenantKeyInt8(const Membership *membership, int64 *key)
+{
+	*key = membership->key_int8;
+	return membership->has_key_int8;
+}
+
+/* --- what the session room asks --------------------------------------------------- */
+
+static bool
+member_find_subject(const char *issuer, const char *subject, Identity *identity)
+{
+	PrivateScan scan;
+	bool		found = false;
+	bool		isnull;
+
+	if (!PrivateScanBegin(&scan, "principal_links", "principal_links_pkey"))
+		return false;
+	PrivateScanText(&scan, Link_issuer, issuer);
+	PrivateScanText(&scan, Link_subject, subject);
+	if (PrivateScanNext(&scan))
+	{
+		identity->principal_id = *DatumGetUUIDP(PrivateScanGet(&scan, Link_principal, &isnull));
+		found = true;
+	}
+	PrivateScanEnd(&scan);
+	return found && load_principal(&identity->principal_id, &identity->principal_generation, NULL);
+}
+
+/* The tenant of all the principal's memberships, if it is one. */
+static bool
+only_tenant(Identity *identity)
+{
+	PrivateScan scan;
+	TimestampTz now = GetCurrentTimestamp();
+	int			tenants = 0;
+	bool		isnull;
+
+	if (!PrivateScanBegin(&scan, "memberships", "memberships_key"))
+		return false;
+	PrivateScanUuid(&scan, Member_principal, &identity->principal_id);
+	while (tenants < 2 && PrivateScanNext(&scan))
+	{
+		Datum		expires = PrivateScanGet(&scan, Member_expires_at, &isnull);
+		pg_uuid_t  *tenant;
+
+		if (!isnull && DatumGetTimestampTz(expires) <= now)
+			continue;
+		tenant = DatumGetUUIDP(PrivateScanGet(&scan, Member_tenant, &isnull));
+		if (tenants == 0 || memcmp(tenant, &identity->tenant_id, UUID_LEN) != 0)
+		{
+			identity->tenant_id = *tenant;
+			tenants++;
+		}
+	}
+	PrivateScanEnd(&scan);
+	return tenants == 1;
+}
+
+/* Text that is a uuid in the one canonical spelling? */
+static bool
+parse_uuid(const char *text, pg_uuid_t *uuid)
+{
+	uint8		bytes[UUID_LEN];
+	char		hex[UUID_LEN * 2];
+	int			n = 0;
+
+	if (strlen(text) != 36)
+		return false;
+	for (int i = 0; i < 36; i++)
+	{
+		if (i == 8 || i == 13 || i == 18 || i == 23)
+		{
+			if (text[i] != '-')
+				return false;
+		}
+		else
+			hex[n++] = text[i];
+	}
+	if (!bw_hex_decode(hex, sizeof(hex), bytes, UUID_LEN))
+		return false;
+	memcpy(uuid->data, bytes, UUID_LEN);
+	return true;
+}
+
+static bool
+member_find_tenant(const char *how, const char *value, Identity *identity)
+{
+	PrivateScan scan;
+	bool		found = false;
+	bool		isnull;
+	bool		by_id = strcmp(how, "id") == 0;
+	bool		by_key = strcmp(how, "key") == 0;
+	pg_uuid_t	id;
+
+	if (value == NULL)
+		return only_tenant(identity);
+	if (by_id && !parse_uuid(value, &id))
+		return false;
+	if (!PrivateScanBegin(&scan, "tenants", by_id ? "tenants_pkey" : by_key ? "tenants_key_key" : "tenants_slug_key"))
+		return false;
+	if (by_id)
+		PrivateScanUuid(&scan, Tenant_id, &id);
+	else
+		PrivateScanText(&scan, by_key ? Tenant_key : Tenant_slug, value);
+	if (PrivateScanNext(&scan))
+	{
+		identity->tenant_id = *DatumGetUUIDP(PrivateScanGet(&scan, Tenant_id, &isnull));
+		found = true;
+	}
+	PrivateScanEnd(&scan);
+	return found;
+}
+
+static bool
+member_load_generations(Identity *identity)
+{
+	if (!load_principal(&identity->principal_id, &identity->principal_generation, NULL))
+		return false;
+	identity->member_generation = load_member_generation(&identity->principal_id, &identity->tenant_id);
+	return member_resolve(identity) != NULL;
+}
+
+static bool
+member_service_allows(const char *login, const pg_uuid_t *tenant_id)
+{
+	PrivateScan scan;
+	bool		allowed = true;	/* no row: no limit */
+	bool		isnull;
+
+	if (!PrivateScanBegin(&scan, "service_scopes", "service_scopes_pkey"))
+		return false;
+	PrivateScanName(&scan, 1, login);
+	if (PrivateScanNext(&scan))
+	{
+		Datum	   *tenants;
+		int			ntenants;
+
+		deconstruct_array(DatumGetArrayTypeP(PrivateScanGet(&scan, 2, &isnull)),
+						  UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &tenants, NULL, &ntenants);
+		allowed = false;
+		for (int i = 0; i < ntenants && !allowed; i++)
+			allowed = memcmp(DatumGetUUIDP(tenants[i]), tenant_id, UUID_LEN) == 0;
+	}
+	PrivateScanEnd(&scan);
+	return allowed;
+}
+
+static int
+name_compare(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+static void
+member_describe(const Identity *identity, const void *resolved, char **email, char **tenant_slug, List **roles)
+{
+	const Membership *membership = resolved;
+
+	*email = pstrdup(membership->email);
+	*tenant_slug = pstrdup(membership->tenant_slug);
+	*roles = NIL;
+	for (int i = 0; i < membership->nroles; i++)
+		*roles = lappend(*roles, pstrdup(membership->roles[i].name));
+	list_sort(*roles, name_compare);
+}
+
+static const MembershipOps member_ops = {
+	.resolve = member_resolve,
+	.find_subject = member_find_subject,
+	.find_tenant = member_find_tenant,
+	.load_generations = member_load_generations,
+	.service_allows = member_service_allows,
+	.describe = member_describe
+};
+
+void
+MemberInit(void)
+{
+	CacheRegisterRelcacheCallback(member_relcache_callback, (Datum) 0);
+	MembershipRegister(&member_ops);
+}
