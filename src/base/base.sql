@@ -19,7 +19,7 @@ COMMENT ON SCHEMA bulwark_internal IS 'Bulwark: private objects; not an interfac
 DO $roles$
 DECLARE
 	wanted record;
-	found record;
+	present record;
 BEGIN
 	FOR wanted IN
 		SELECT * FROM (VALUES
@@ -38,22 +38,22 @@ BEGIN
 			EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid) AS granted,
 			EXISTS (SELECT FROM pg_shseclabel s WHERE s.classoid = 'pg_authid'::regclass AND s.objoid = r.oid
 				AND s.provider = 'bulwark' AND s.label = 'bulwark:cluster-role') AS ours
-		INTO found
+		INTO present
 		FROM pg_roles r WHERE r.rolname = wanted.name;
 
 		IF NOT FOUND THEN
 			EXECUTE format('CREATE ROLE %I NOLOGIN%s', wanted.name, CASE WHEN wanted.bypass THEN ' BYPASSRLS' ELSE '' END);
-		ELSIF found.rolcanlogin OR found.rolsuper OR found.rolcreaterole OR found.rolcreatedb OR found.rolreplication
-			OR found.rolbypassrls AND NOT (found.ours AND wanted.bypass)
+		ELSIF present.rolcanlogin OR present.rolsuper OR present.rolcreaterole OR present.rolcreatedb OR present.rolreplication
+			OR present.rolbypassrls AND NOT (present.ours AND wanted.bypass)
 		THEN
 			RAISE EXCEPTION 'role "%" exists with LOGIN or attributes', wanted.name
 				USING ERRCODE = 'duplicate_object',
 					HINT = 'Rename or drop it: bulwark does not adopt a role that somebody may have prepared.';
-		ELSIF NOT found.ours AND (found.related OR found.granted) THEN
+		ELSIF NOT present.ours AND (present.related OR present.granted) THEN
 			RAISE EXCEPTION 'role "%" exists with members or grants', wanted.name
 				USING ERRCODE = 'duplicate_object',
 					HINT = 'Rename or drop it: bulwark does not adopt a role that somebody may have prepared.';
-		ELSIF wanted.bypass AND NOT found.rolbypassrls THEN
+		ELSIF wanted.bypass AND NOT present.rolbypassrls THEN
 			EXECUTE format('ALTER ROLE %I BYPASSRLS', wanted.name);
 		END IF;
 
