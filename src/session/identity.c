@@ -495,6 +495,7 @@ SessionInit(void)
 	StandbyInit();
 	TicketInit();
 	AnnotateInit();
+	IssuerCacheInit();
 
 	prev_ExecutorStart = ExecutorStart_hook;
 	ExecutorStart_hook = identity_ExecutorStart;

@@ -195,7 +195,6 @@ extern double IntervalSeconds(const Interval *interval);
 
 /* The issuer of that name, or NULL.  Valid until the next call. */
 extern const Issuer *IssuerByName(const char *name);
-extern void IssuerCacheInit(void);
 
 /* What a symmetric key is wrapped for: no other issuer's row opens it. */
 #define ISSUER_WRAP_CONTEXT(issuer)	psprintf("bulwark issuer secret: %s", (issuer))

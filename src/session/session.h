@@ -167,6 +167,7 @@ extern void LiveInit(void);
 /* identity.c: the pieces of its start-up, and of what it reads */
 extern void TicketInit(void);
 extern void AnnotateInit(void);
+extern void IssuerCacheInit(void);
 extern void StandbyInit(void);
 extern bool StandbyIsFresh(void);
 
