@@ -229,4 +229,5 @@ void
 TenancyInit(void)
 {
 	MemberInit();
+	ProtectionInit();
 }

@@ -1,1 +1,75 @@
--- protect
+-- protect: which tables are isolated, and how.  A row of the registry for every
+-- table, partition and inheritance child that carries our policies; the policies
+-- themselves are ordinary ones that pg_dump and a DBA can read.
+
+CREATE TABLE bulwark_internal.protections (
+	relation regclass PRIMARY KEY,
+	kind "char" NOT NULL CHECK (kind IN ('t', 'a', 'c', 's')),	-- tenant, affiliation (pinned), child, shared
+	resource text COLLATE "C" NOT NULL,
+	tenant_column name,
+	affiliation_column name,
+	parent regclass,			-- kind c: whose row each row belongs to, ...
+	key_columns name[],			-- ... through these columns of the relation
+	parent_columns name[],		-- ... which name these of the parent
+	root regclass,				-- partition or inheritance child: the table that protect() was called for
+	pinned uuid,				-- kind a: the tenant that the policies name
+	materialize boolean NOT NULL DEFAULT false,
+	materialized boolean NOT NULL DEFAULT false,	-- the columns are filled and the policies read them
+	undo jsonb NOT NULL,		-- what unprotect() puts back
+	protected_by name NOT NULL DEFAULT current_user,
+	protected_at timestamptz NOT NULL DEFAULT now()
+);
+SELECT pg_extension_config_dump('bulwark_internal.protections', '');
+ALTER TABLE bulwark_internal.protections ENABLE ROW LEVEL SECURITY;
+
+CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.protections
+	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate();
+
+CREATE FUNCTION bulwark_internal.protection_replace() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_protection_replace';
+REVOKE ALL ON FUNCTION bulwark_internal.protection_replace() FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.protection_replace() IS
+	'A restored row takes the place of what the protection of new tables had put on the table already.';
+CREATE TRIGGER replace BEFORE INSERT ON bulwark_internal.protections
+	FOR EACH ROW EXECUTE FUNCTION bulwark_internal.protection_replace();
+
+-- Executable by bulwark_admin, who creates triggers with them.
+CREATE FUNCTION bulwark_internal.tenant_immutable() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_tenant_immutable';
+REVOKE ALL ON FUNCTION bulwark_internal.tenant_immutable() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION bulwark_internal.tenant_immutable() TO bulwark_admin;
+COMMENT ON FUNCTION bulwark_internal.tenant_immutable() IS
+	'Row trigger: a row''s tenant, once set, is changed by members of bulwark_maintenance only (42501).';
+
+CREATE FUNCTION bulwark.protect(relation regclass, tenant_column name DEFAULT NULL, affiliation_column name DEFAULT NULL,
+	parent regclass DEFAULT NULL, shared boolean DEFAULT false, resource text DEFAULT NULL, materialize boolean DEFAULT false,
+	parent_key name DEFAULT NULL) RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_protect';
+REVOKE ALL ON FUNCTION bulwark.protect(regclass, name, name, regclass, boolean, text, boolean, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION bulwark.protect(regclass, name, name, regclass, boolean, text, boolean, name) TO bulwark_admin;
+COMMENT ON FUNCTION bulwark.protect(regclass, name, name, regclass, boolean, text, boolean, name) IS
+	'Isolates a table and all its partitions and inheritance children. By tenant_column (uuid, int2, int4, int8, text, varchar); '
+	'by affiliation_column (the same types); as a child of parent''s rows, through the foreign key (parent_key names it where there are '
+	'several; materialize keeps the tenant and affiliation in columns of its own); shared: every tenant reads, bulwark_admin writes. '
+	'With no tenant column the database must be pinned. resource: the name in permissions, by default the relation''s. '
+	'The caller is bulwark_admin and owns the table, or is superuser (42501). 22023: arguments that do not fit the table; '
+	'42809: not a table; 55000: protected otherwise, or the database is not pinned. The same call again changes nothing.';
+
+CREATE FUNCTION bulwark.unprotect(relation regclass) RETURNS void
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'bulwark_unprotect';
+REVOKE ALL ON FUNCTION bulwark.unprotect(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION bulwark.unprotect(regclass) TO bulwark_admin;
+COMMENT ON FUNCTION bulwark.unprotect(regclass) IS
+	'Undoes exactly what protect() did to the table and its children. The caller is bulwark_admin and owns the table, or is superuser '
+	'(42501). 55000: not protected, or protected as part of another table; 2BP01: other protected tables follow its rows.';
+
+CREATE VIEW bulwark.protected_tables AS
+	SELECT p.relation,
+		CASE p.kind WHEN 't' THEN 'tenant' WHEN 'a' THEN 'affiliation' WHEN 'c' THEN 'child' WHEN 's' THEN 'shared' END AS kind,
+		p.tenant_column, p.affiliation_column, p.parent, p.key_columns, p.resource, p.materialize, p.materialized, p.root,
+		p.protected_by, p.protected_at
+	FROM bulwark_internal.protections p;
+GRANT SELECT ON bulwark.protected_tables TO bulwark_app, bulwark_admin, bulwark_auditor, bulwark_maintenance;
+GRANT SELECT ON bulwark_internal.protections TO bulwark_maintenance;
+COMMENT ON VIEW bulwark.protected_tables IS
+	'What is protected and how: one row for every table, partition and inheritance child; root names the table that protect() was called for.';

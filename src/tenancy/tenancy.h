@@ -122,20 +122,35 @@ extern void RequireTenantPermission(const pg_uuid_t *tenant_id, const pg_uuid_t 
 typedef struct Protection
 {
 	Oid			relid;
-	char		kind;			/* t tenant, a affiliation only (pinned), c child, s shared, i inherits another's */
+	char		kind;			/* t tenant, a affiliation only (pinned), c child, s shared */
 	char		resource[NAMEDATALEN * 2];
 	char		tenant_column[NAMEDATALEN];			/* "" if none */
 	char		affiliation_column[NAMEDATALEN];	/* "" if none */
-	Oid			parent;			/* child: its parent */
+	Oid			parent;			/* child: its parent, ... */
+	List	   *key_columns;	/* ... through these columns (char *), ... */
+	List	   *parent_columns; /* ... which name these of the parent */
 	Oid			root;			/* partition or inheritance child: the table that protect() was called for */
+	bool		pinned;			/* kind a: pinned_tenant is set */
+	pg_uuid_t	pinned_tenant;
 	bool		materialize;
+	bool		materialized;	/* the policies read the columns that materialize keeps */
 } Protection;
-extern const Protection *ProtectionOf(Oid relid);	/* NULL: not protected */
+extern void ProtectionInit(void);
+/* NULL: not protected.  A copy in the current memory context. */
+extern const Protection *ProtectionOf(Oid relid);
 /* True while protect/unprotect/materialize run their own DDL. */
 extern bool ProtectionWorking(void);
 /* Bring policies, triggers and children of a protected table up to date. */
 extern void ProtectionSync(Oid relid);
-/* A new table: protect, warn or ignore, by bulwark.new_tables. */
+/* A new table: protect, warn or ignore, by bulwark.new_tables; a new partition
+ * or inheritance child of a protected table is protected always. */
 extern void ProtectionConsiderNew(Oid relid);
+/* The table is being dropped. */
+extern void ProtectionForget(Oid relid);
+/* A column of a protected table has another name now. */
+extern void ProtectionColumnRenamed(Oid relid, const char *old_name, const char *new_name);
+/* SQL (text) that yields the tenant of a row of relid, through parents where it
+ * has no column of its own; alias is how the statement calls the row. */
+extern char *ProtectionTenantExpr(Oid relid, const char *alias);
 
 #endif							/* BULWARK_TENANCY_H */

@@ -1,0 +1,72 @@
+/*
+ * protect.h
+ *		What the files that protect tables share among themselves.
+ */
+#ifndef BULWARK_PROTECT_H
+#define BULWARK_PROTECT_H
+
+#include "tenancy/tenancy.h"
+
+/* Columns that materialize keeps on a child. */
+#define MATERIALIZED_TENANT			"bulwark_tenant"
+#define MATERIALIZED_AFFILIATION	"bulwark_affiliation"
+
+#define TRIGGER_IMMUTABLE			"bulwark_tenant_immutable"
+
+/* --- protection.c: the registry -------------------------------------------- */
+
+/*
+ * DDL of ours, of fixed shape, with the pinned search_path: between CallerBegin
+ * and TrustedEnd as the caller, between TrustedBegin and TrustedEnd as the
+ * extension's owner.
+ */
+extern void CallerBegin(TrustedScope *scope);
+extern void Ddl(const char *sql);
+
+/* A row of the registry, in the current memory context. */
+extern Protection *ProtectionFromTuple(HeapTuple tuple, TupleDesc desc);
+/* Every protected relation that has this root, or this parent. */
+extern List *ProtectionsWithRoot(Oid root);
+extern List *ProtectionsWithParent(Oid parent);
+
+/* --- policy.c: conditions and policies as SQL ------------------------------ */
+
+/* How a column's type names a tenant or an affiliation. */
+typedef enum KeyType
+{
+	KEY_NONE,					/* a type that cannot */
+	KEY_UUID,
+	KEY_TEXT,
+	KEY_INT
+} KeyType;
+extern KeyType ColumnKeyType(Oid relid, const char *column);
+/* The function of ours that yields the identity's tenant in that type. */
+extern const char *TenantAccessor(KeyType type);
+
+typedef struct PolicyDefinition
+{
+	const char *name;
+	char	   *sql;			/* CREATE POLICY */
+} PolicyDefinition;
+/* The restrictive policies of a relation. */
+extern List *PolicyDefinitions(const Protection *p);
+/* "SELECT" for 'r' (pg_policy.polcmd), and so on. */
+extern const char *CommandKeyword(char command);
+/* The permissive one that lets a command through to the restrictive ones. */
+extern PolicyDefinition BasePolicy(Oid relid, char command);
+
+extern char *QualifiedName(Oid relid);
+extern char *RowColumn(const char *ref, const char *column);
+/* The child's key equals the parent's. */
+extern char *KeyCondition(const Protection *child, const char *child_ref, const char *parent_ref);
+/* The protection whose row decides: that of the nearest relation up the chain
+ * of parents with columns of its own to decide by. */
+extern const Protection *ProtectionAnchor(const Protection *p);
+
+/* --- protect.c -------------------------------------------------------------- */
+
+/* Bring the relation and all below it under p, as far as they are not yet.
+ * Between CallerBegin or TrustedBegin and TrustedEnd. */
+extern void ProtectTree(const Protection *p);
+
+#endif							/* BULWARK_PROTECT_H */

@@ -1,0 +1,298 @@
+/*
+ * protection.c
+ *		The registry of protected tables: read through a cache that the
+ *		registry's own relcache invalidation empties.
+ */
+#include "tenancy/protect.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#define REGISTRY "protections"
+
+/* The registry's columns, in the order in which protect.sql declares them. */
+enum
+{
+	Anum_relation = 1,
+	Anum_kind,
+	Anum_resource,
+	Anum_tenant_column,
+	Anum_affiliation_column,
+	Anum_parent,
+	Anum_key_columns,
+	Anum_parent_columns,
+	Anum_root,
+	Anum_pinned,
+	Anum_materialize,
+	Anum_materialized
+};
+
+typedef struct CacheEntry
+{
+	Oid			relid;			/* hash key */
+	Protection *protection;		/* NULL: not protected */
+} CacheEntry;
+
+static bool protection_working = false;
+
+static MemoryContext cache_context = NULL;
+static HTAB *cache = NULL;
+static bool cache_valid = false;
+static Oid	registry_relid = InvalidOid;
+
+bool
+ProtectionWorking(void)
+{
+	return protection_working;
+}
+
+/* The registry, or any relation, has changed: forget everything. */
+static void
+registry_changed(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == registry_relid)
+		cache_valid = false;
+}
+
+void
+ProtectionInit(void)
+{
+	CacheRegisterRelcacheCallback(registry_changed, (Datum) 0);
+}
+
+/* An empty cache for the registry of this database. */
+static void
+cache_start(Oid relid)
+{
+	HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(CacheEntry)};
+
+	if (cache_context == NULL)
+		cache_context = AllocSetContextCreate(CacheMemoryContext, "bulwark protections",
+											  ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(cache_context);
+	ctl.hcxt = cache_context;
+	cache = hash_create("bulwark protections", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	registry_relid = relid;
+	cache_valid = true;
+}
+
+/* A name[] as a list of C strings. */
+static List *
+name_list(Datum array)
+{
+	List	   *result = NIL;
+	Datum	   *elements;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+					  &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+		result = lappend(result, pstrdup(NameStr(*DatumGetName(elements[i]))));
+	return result;
+}
+
+static void
+copy_name(char *dst, Datum value, bool isnull)
+{
+	strlcpy(dst, isnull ? "" : NameStr(*DatumGetName(value)), NAMEDATALEN);
+}
+
+Protection *
+ProtectionFromTuple(HeapTuple tuple, TupleDesc desc)
+{
+	Protection *p = palloc0(sizeof(Protection));
+	Datum		values[MaxHeapAttributeNumber];
+	bool		isnull[MaxHeapAttributeNumber];
+
+#define VALUE(column)	values[Anum_##column - 1]
+#define ISNULL(column)	isnull[Anum_##column - 1]
+	heap_deform_tuple(tuple, desc, values, isnull);
+	p->relid = DatumGetObjectId(VALUE(relation));
+	p->kind = DatumGetChar(VALUE(kind));
+	strlcpy(p->resource, TextDatumGetCString(VALUE(resource)), sizeof(p->resource));
+	copy_name(p->tenant_column, VALUE(tenant_column), ISNULL(tenant_column));
+	copy_name(p->affiliation_column, VALUE(affiliation_column), ISNULL(affiliation_column));
+	p->parent = ISNULL(parent) ? InvalidOid : DatumGetObjectId(VALUE(parent));
+	p->key_columns = ISNULL(key_columns) ? NIL : name_list(VALUE(key_columns));
+	p->parent_columns = ISNULL(parent_columns) ? NIL : name_list(VALUE(parent_columns));
+	p->root = ISNULL(root) ? InvalidOid : DatumGetObjectId(VALUE(root));
+	p->pinned = !ISNULL(pinned);
+	if (p->pinned)
+		p->pinned_tenant = *DatumGetUUIDP(VALUE(pinned));
+	p->materialize = DatumGetBool(VALUE(materialize));
+	p->materialized = DatumGetBool(VALUE(materialized));
+#undef VALUE
+#undef ISNULL
+	return p;
+}
+
+/* Rows of the registry whose column is relid, as committed or as we made them
+ * so far; by the primary key where the column has it, else by reading all. */
+static List *
+registry_read(Oid registry, AttrNumber column, Oid relid)
+{
+	List	   *result = NIL;
+	Relation	rel = table_open(registry, AccessShareLock);
+	Oid			index = column == Anum_relation ? RelationGetPrimaryKeyIndex(rel) : InvalidOid;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		result = lappend(result, ProtectionFromTuple(tuple, RelationGetDescr(rel)));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+static Protection *
+protection_copy(const Protection *p)
+{
+	Protection *copy = palloc(sizeof(Protection));
+
+	memcpy(copy, p, sizeof(Protection));
+	copy->key_columns = NIL;
+	copy->parent_columns = NIL;
+	for (int i = 0; i < list_length(p->key_columns); i++)
+	{
+		copy->key_columns = lappend(copy->key_columns, pstrdup(list_nth(p->key_columns, i)));
+		copy->parent_columns = lappend(copy->parent_columns, pstrdup(list_nth(p->parent_columns, i)));
+	}
+	return copy;
+}
+
+/*
+ * An invalidation may arrive while the registry is read (opening a table
+ * accepts them): the entry is then older than the change, so read again.
+ */
+const Protection *
+ProtectionOf(Oid relid)
+{
+	CacheEntry *entry;
+
+	for (;;)
+	{
+		Oid			registry = cache_valid ? registry_relid : PrivateRelid(REGISTRY);
+		List	   *rows;
+		MemoryContext old;
+
+		if (!OidIsValid(registry))
+			return NULL;
+		if (!cache_valid)
+			cache_start(registry);
+		entry = hash_search(cache, &relid, HASH_FIND, NULL);
+		if (entry)
+			break;
+
+		rows = registry_read(registry, Anum_relation, relid);
+		if (!cache_valid)
+			continue;
+		old = MemoryContextSwitchTo(cache_context);
+		entry = hash_search(cache, &relid, HASH_ENTER, NULL);
+		entry->protection = NULL;
+		entry->protection = rows ? protection_copy(linitial(rows)) : NULL;
+		MemoryContextSwitchTo(old);
+		break;
+	}
+	return entry->protection ? protection_copy(entry->protection) : NULL;
+}
+
+static List *
+protections_with(AttrNumber column, Oid relid)
+{
+	Oid			registry = PrivateRelid(REGISTRY);
+
+	return OidIsValid(registry) ? registry_read(registry, column, relid) : NIL;
+}
+
+List *
+ProtectionsWithRoot(Oid root)
+{
+	return protections_with(Anum_root, root);
+}
+
+List *
+ProtectionsWithParent(Oid parent)
+{
+	return protections_with(Anum_parent, parent);
+}
+
+/* The table goes, and its row with it.  Runs inside the drop: no SQL here. */
+void
+ProtectionForget(Oid relid)
+{
+	Oid			registry = PrivateRelid(REGISTRY);
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	if (!OidIsValid(registry) || ProtectionOf(relid) == NULL)
+		return;
+	rel = table_open(registry, RowExclusiveLock);
+	ScanKeyInit(&key, Anum_relation, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CatalogTupleDelete(rel, &tuple->t_self);
+		found = true;
+	}
+	systable_endscan(scan);
+	if (found)
+		CacheInvalidateRelcache(rel);
+	table_close(rel, RowExclusiveLock);
+}
+
+/* --- our own statements ---------------------------------------------------- */
+
+void
+CallerBegin(TrustedScope *scope)
+{
+	GetUserIdAndSecContext(&scope->save_userid, &scope->save_sec_context);
+	scope->caller = CurrentMemoryContext;
+	scope->guc_level = NewGUCNestLevel();
+	PinSearchPath();
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(scope->caller);
+}
+
+/* Only while one of our statements runs do our hooks let it pass. */
+void
+Ddl(const char *sql)
+{
+	bool		save = protection_working;
+	int			rc = 0;
+
+	protection_working = true;
+	PG_TRY();
+	{
+		rc = SPI_execute(sql, false, 0);
+	}
+	PG_FINALLY();
+	{
+		protection_working = save;
+	}
+	PG_END_TRY();
+	if (rc < 0)
+		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
+}
