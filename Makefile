@@ -19,6 +19,7 @@ SQL_PARTS = \
 	src/tenancy/tenancy.sql \
 	src/tenancy/permission.sql \
 	src/tenancy/admin.sql \
+	src/tenancy/admin_views.sql \
 	src/tenancy/protect.sql \
 	src/tenancy/check.sql
 

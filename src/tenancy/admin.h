@@ -1,0 +1,150 @@
+/*
+ * admin.h
+ *		What the management functions share; private to this room.
+ *
+ *		Every one of them works the same way: who asks is established first,
+ *		while the caller's own user is in force (CallerAuthority); then, between
+ *		TrustedBegin and TrustedEnd, decisions are taken from what is committed
+ *		now (AdminRead) and not from the transaction's snapshot, so that
+ *		REPEATABLE READ decides on nothing stale, and changes are written with
+ *		AdminExec.
+ */
+#ifndef BULWARK_ADMIN_H
+#define BULWARK_ADMIN_H
+
+#include "tenancy/tenancy.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+/* --- store.c: statements with typed arguments ------------------------------- */
+typedef struct Arg
+{
+	Oid			type;
+	Datum		value;
+	bool		isnull;
+} Arg;
+
+static inline Arg
+UuidArg(const pg_uuid_t *uuid)
+{
+	return (Arg) {UUIDOID, PointerGetDatum(uuid), uuid == NULL};
+}
+
+static inline Arg
+TextArg(const char *text)
+{
+	return (Arg) {TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL};
+}
+
+/* DT_NOEND is NULL. */
+static inline Arg
+TimeArg(TimestampTz time)
+{
+	return (Arg) {TIMESTAMPTZOID, TimestampTzGetDatum(time), time == DT_NOEND};
+}
+
+static inline Arg
+ArrayArg(Oid type, const ArrayType *array)
+{
+	return (Arg) {type, PointerGetDatum(array), array == NULL};
+}
+
+#define ARGS(...) \
+	(int) (sizeof((Arg[]) {__VA_ARGS__}) / sizeof(Arg)), (const Arg[]) {__VA_ARGS__}
+#define ARGS_MAX 8
+
+/* Run a statement that writes or locks; the number of its rows. */
+extern uint64 AdminExec(const char *sql, int nargs, const Arg *args);
+/* Run a query over what is committed now and what this transaction did. */
+extern uint64 AdminRead(const char *sql, int nargs, const Arg *args);
+/* A column (from 1) of a row (from 0) of the last result, in the caller's
+ * context; *isnull may be NULL where the column cannot be. */
+extern Datum AdminResult(uint64 row, int column, bool *isnull);
+extern bool AdminReadBool(const char *sql, int nargs, const Arg *args);
+/* 40001 unless a row that AdminRead saw was there to be written. */
+extern void AdminExpectRow(uint64 rows);
+
+/* Arguments of a function: the first of each pair refuses NULL (22004). */
+extern pg_uuid_t *ArgUuid(FunctionCallInfo fcinfo, int n, const char *name);
+extern pg_uuid_t *ArgUuidOrNull(FunctionCallInfo fcinfo, int n);
+extern char *ArgText(FunctionCallInfo fcinfo, int n, const char *name);
+extern char *ArgTextOrNull(FunctionCallInfo fcinfo, int n);
+/* A flag: NULL is false. */
+extern bool ArgBool(FunctionCallInfo fcinfo, int n);
+
+extern pg_uuid_t *NewUuid(void);
+extern char *UuidText(const pg_uuid_t *uuid);
+extern bool UuidEquals(const pg_uuid_t *a, const pg_uuid_t *b);
+
+/* Report an administrative act; it is undone with the transaction. */
+extern void AdminEvent(const char *action, const char *entity_type, const pg_uuid_t *id,
+					   const char *detail);
+
+/* --- authority.c ------------------------------------------------------------- */
+/* "role NAME" or "principal ID": who granted. */
+extern char *AuthorityName(const Authority *who);
+/* 42501 unless who may, as RequireTenantPermission; usable inside a trusted scope. */
+extern void AuthorityRequire(const Authority *who, const pg_uuid_t *tenant_id,
+							 const pg_uuid_t *affiliation_id,
+							 const char *resource, const char *action);
+extern bool AuthorityHas(const Authority *who, const pg_uuid_t *tenant_id,
+						 const pg_uuid_t *affiliation_id,
+						 const char *resource, const char *action);
+/* 42501 unless who holds every one of the permissions (text[]) there. */
+extern void AuthorityRequireAll(const Authority *who, const pg_uuid_t *tenant_id,
+								const pg_uuid_t *affiliation_id, const ArrayType *permissions);
+
+/* --- administrator.c: a tenant that has an administrator keeps one ------------- */
+/* Serialise changes of who may do what in a tenant; 42704 if there is none. */
+extern void TenantLock(const pg_uuid_t *tenant_id);
+extern bool TenantHasAdministrator(const pg_uuid_t *tenant_id);
+/* 23514 if the tenant had one and has none now. */
+extern void TenantKeepsAdministrator(const pg_uuid_t *tenant_id, bool had);
+
+/* The same for a change that concerns several tenants: those in which the
+ * principal or the role (column: its name in the view) makes an administrator. */
+typedef struct AdministeredTenants
+{
+	uint64		count;
+	pg_uuid_t  *ids;
+} AdministeredTenants;
+extern AdministeredTenants AdministeredLock(const char *column, const pg_uuid_t *id);
+/* After the principal's or the role's own row is locked: 40001 if a tenant was
+ * added meanwhile. */
+extern void AdministeredRecheck(AdministeredTenants *tenants, const char *column,
+								const pg_uuid_t *id);
+extern void AdministeredKeep(const AdministeredTenants *tenants);
+
+/* --- name.c: slugs, keys and other names --------------------------------------- */
+/* 22023 unless fit to be a name: not empty, no blanks at the ends, no control or
+ * invisible characters, at most 255 bytes. */
+extern void NameCheck(const char *what, const char *name);
+/* 22023 unless letters, digits, '.', '_' and '-', at most 63. */
+extern void SlugCheck(const char *slug);
+/* The form in which two names that could be taken for one another are equal. */
+extern char *NameFold(const char *name);
+/* The distinct folded forms (text[]) of an object's three names, and their number. */
+extern ArrayType *NamesFold(const pg_uuid_t *id, const char *slug, const char *key, int *count);
+/* The key as int8, NULL unless it is an int8's canonical decimal. */
+extern Arg	NameInt8Arg(const char *key);
+
+/* --- role.c ---------------------------------------------------------------------- */
+typedef struct RoleRow
+{
+	pg_uuid_t	role_id;
+	bool		global;
+	bool		builtin;
+	ArrayType  *permissions;
+} RoleRow;
+/* The tenant's own role of that name, or the one for all tenants; 42704. */
+extern RoleRow RoleFind(const pg_uuid_t *tenant_id, const char *name);
+
+/* --- terminate.c ------------------------------------------------------------------ */
+/* If this transaction commits, end the back ends that then act for the
+ * principal (NULL: any) in the tenant (NULL: any). */
+extern void TerminateAtCommit(const pg_uuid_t *principal_id, const pg_uuid_t *tenant_id);
+
+#endif							/* BULWARK_ADMIN_H */
