@@ -5,18 +5,9 @@
  */
 #include "tenancy/tenancy.h"
 
-#include "access/htup_details.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
-#include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
-#include "nodes/supportnodes.h"
-#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(bulwark_tenant_key);
 Datum
@@ -142,87 +133,38 @@ bulwark_permitted(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(site_grant(fcinfo, 0, &site) != NULL);
 }
 
+/* The affiliations of a grant as an array: NULL without an identity. */
+static Datum
+grant_array(FunctionCallInfo fcinfo, Oid element_type)
+{
+	const Grant *grant = grant_of_arguments(fcinfo, 0);
+
+	if (grant != NULL)
+		PG_RETURN_ARRAYTYPE_P(GrantArray(grant, element_type));
+	if (IdentityCurrent() == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_ARRAYTYPE_P(construct_empty_array(element_type));
+}
+
 PG_FUNCTION_INFO_V1(bulwark_affiliations_with);
 Datum
 bulwark_affiliations_with(PG_FUNCTION_ARGS)
 {
-	const Grant *grant = grant_of_arguments(fcinfo, 0);
-
-	if (grant == NULL)
-	{
-		if (IdentityCurrent() == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_ARRAYTYPE_P(construct_empty_array(UUIDOID));
-	}
-	PG_RETURN_ARRAYTYPE_P(GrantArray(grant, UUIDOID));
+	return grant_array(fcinfo, UUIDOID);
 }
 
-/*
- * Estimate affiliation_visible(column, ...) as column = ANY (the affiliations of
- * the identity that plans), from the column's own statistics.
- */
-static bool
-estimate(SupportRequestSelectivity *request)
-{
-	Node	   *column = linitial(request->args);
-	Node	   *resource = lsecond(request->args);
-	Node	   *action = lthird(request->args);
-	Oid			type = getBaseType(exprType(column));
-	Oid			element = (type == UUIDOID) ? UUIDOID :
-		(type == TEXTOID || type == VARCHAROID) ? TEXTOID : INT8OID;
-	const Grant *grant;
-	ScalarArrayOpExpr *saop;
-	Oid			operator;
-	text	   *res;
-	text	   *act;
-
-	if (!IsA(resource, Const) || !IsA(action, Const) ||
-		((Const *) resource)->constisnull || ((Const *) action)->constisnull)
-		return false;
-	res = DatumGetTextPP(((Const *) resource)->constvalue);
-	act = DatumGetTextPP(((Const *) action)->constvalue);
-	grant = GrantFor(VARDATA_ANY(res), VARSIZE_ANY_EXHDR(res), VARDATA_ANY(act), VARSIZE_ANY_EXHDR(act));
-	if (grant == NULL)
-	{
-		/* nobody yet: a plan for whoever comes */
-		if (IdentityCurrent() == NULL)
-			return false;
-		request->selectivity = 0.0;
-		return true;
-	}
-	if (grant->tenant_wide)
-	{
-		request->selectivity = 1.0;
-		return true;
-	}
-
-	operator = OpernameGetOprid(list_make2(makeString("pg_catalog"), makeString("=")),
-								type == VARCHAROID ? TEXTOID : type, element);
-	if (!OidIsValid(operator))
-		return false;
-	saop = makeNode(ScalarArrayOpExpr);
-	saop->opno = operator;
-	saop->opfuncid = get_opcode(operator);
-	saop->useOr = true;
-	saop->inputcollid = request->inputcollid;
-	saop->args = list_make2(column,
-							makeConst(get_array_type(element), -1, InvalidOid, -1,
-									  PointerGetDatum(GrantArray(grant, element)), false, false));
-	request->selectivity = clause_selectivity(request->root, (Node *) saop, request->varRelid,
-											  request->jointype, request->sjinfo);
-	return true;
-}
-
-PG_FUNCTION_INFO_V1(bulwark_affiliation_support);
+PG_FUNCTION_INFO_V1(bulwark_affiliation_keys_with);
 Datum
-bulwark_affiliation_support(PG_FUNCTION_ARGS)
+bulwark_affiliation_keys_with(PG_FUNCTION_ARGS)
 {
-	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+	return grant_array(fcinfo, TEXTOID);
+}
 
-	if (IsA(request, SupportRequestSelectivity) &&
-		estimate((SupportRequestSelectivity *) request))
-		PG_RETURN_POINTER(request);
-	PG_RETURN_POINTER(NULL);
+PG_FUNCTION_INFO_V1(bulwark_affiliation_keys_int8_with);
+Datum
+bulwark_affiliation_keys_int8_with(PG_FUNCTION_ARGS)
+{
+	return grant_array(fcinfo, INT8OID);
 }
 
 void

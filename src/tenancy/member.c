@@ -434,7 +434,17 @@ member_resolve(const Identity *identity)
 	if (membership->principal_generation != identity->principal_generation ||
 		membership->member_generation != identity->member_generation)
 		return NULL;
+	PlansForMembership(membership);
 	return membership;
+}
+
+bool
+MembershipAnyTenantWide(const Membership *membership)
+{
+	for (int i = 0; i < membership->nroles; i++)
+		if (membership->roles[i].tenant_wide)
+			return true;
+	return false;
 }
 
 const char *

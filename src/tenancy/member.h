@@ -55,4 +55,10 @@ extern MemoryContext member_context;
 extern void ReachAdd(RoleReach *reach, const pg_uuid_t *affiliation);
 extern void ReachSort(RoleReach *reach);
 
+/* Does the principal hold any role in the whole tenant? */
+extern bool MembershipAnyTenantWide(const Membership *membership);
+
+/* support.c: drop cached plans that would be wrong for this membership. */
+extern void PlansForMembership(const Membership *membership);
+
 #endif							/* BULWARK_MEMBER_H */

@@ -16,6 +16,16 @@ CREATE FUNCTION bulwark.affiliations_with(resource text, action text) RETURNS uu
 COMMENT ON FUNCTION bulwark.affiliations_with(text, text) IS
 	'The affiliations in which the identity in force may do action on resource (with a tenant-wide role: all of the tenant''s); NULL without an identity. Never raises.';
 
+CREATE FUNCTION bulwark.affiliation_keys_with(resource text, action text) RETURNS text[]
+	LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF COST 1 AS 'MODULE_PATHNAME', 'bulwark_affiliation_keys_with';
+COMMENT ON FUNCTION bulwark.affiliation_keys_with(text, text) IS
+	'As affiliations_with(), by key: for text affiliation columns. Never raises.';
+
+CREATE FUNCTION bulwark.affiliation_keys_int8_with(resource text, action text) RETURNS bigint[]
+	LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF COST 1 AS 'MODULE_PATHNAME', 'bulwark_affiliation_keys_int8_with';
+COMMENT ON FUNCTION bulwark.affiliation_keys_int8_with(text, text) IS
+	'As affiliations_with(), by key: for integer affiliation columns, leaving out keys that are not canonical decimal. Never raises.';
+
 CREATE FUNCTION bulwark_internal.affiliation_support(internal) RETURNS internal
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'bulwark_affiliation_support';
 REVOKE ALL ON FUNCTION bulwark_internal.affiliation_support(internal) FROM PUBLIC;
