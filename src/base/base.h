@@ -24,9 +24,6 @@ extern void BaseInit(void);
 extern void ShmemInit(void);
 extern void LabelInit(void);
 
-/* --- label.c: the security label provider ---------------------------------- */
-extern void LabelInit(void);
-
 /* --- shmem.c: named pieces of shared memory ------------------------------ */
 
 /*

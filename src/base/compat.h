@@ -86,6 +86,22 @@ extern int no_such_variable
 #define BW_GUC_STRDUP(s)	strdup(s)
 #endif
 
+/* The record of a setting that exists, or NULL. */
+static inline struct config_generic *
+BwFindSetting(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, true, 0);
+#else
+	struct config_generic **all = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(all[i]->name, name) == 0)
+			return all[i];
+	return NULL;
+#endif
+}
+
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
 #define BW_OWNS_RELATION(relid, roleid) \

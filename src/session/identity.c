@@ -510,4 +510,7 @@ SessionInit(void)
 
 	RegisterXactCallback(identity_xact, NULL);
 	RegisterSubXactCallback(identity_subxact, NULL);
+
+	ResidueInit();
+	HideInit();
 }

@@ -171,6 +171,17 @@ extern void IssuerCacheInit(void);
 extern void StandbyInit(void);
 extern bool StandbyIsFresh(void);
 
+/* residue.c: an identity leaves nothing in the session */
+extern void ResidueInit(void);
+
+/*
+ * hide.c: no log line and no view shows a ticket or a token.  HideSecrets
+ * overwrites each in text, in place and at the same length, and says whether
+ * there was any.
+ */
+extern bool HideSecrets(char *text);
+extern void HideInit(void);
+
 extern void SessionInit(void);
 
 #endif							/* BULWARK_SESSION_H */

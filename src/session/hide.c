@@ -1,0 +1,185 @@
+/*
+ * hide.c
+ *		No tool shows a ticket or a token: not pg_stat_activity of the same role
+ *		(which all tenants share), not pg_stat_statements, not the server's log.
+ *
+ *		A bound parameter is in none of these but the log.  A literal is
+ *		overwritten in the statement's own text as soon as the statement has been
+ *		parsed, before anything else takes a copy; what the back end had already
+ *		published of it is overwritten in place.  What is left is the instant
+ *		between the statement's arrival and the end of its parse analysis.
+ */
+#include "session/session.h"
+
+#include "miscadmin.h"
+#include "nodes/memnodes.h"
+#include "parser/analyze.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/memutils.h"
+
+/* A ticket, and the header of a JWS or JWE in compact form. */
+static const char *const secret_starts[] = {"bwt1.", "eyJ"};
+
+/* base64url and the dot; anything shorter than this is no secret of ours. */
+#define SECRET_CHARACTERS	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+#define SECRET_MIN_LENGTH	40
+
+static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
+static emit_log_hook_type prev_emit_log = NULL;
+
+/* The first ticket or token in text, and its length; NULL if there is none. */
+static const char *
+find_secret(const char *text, size_t *length)
+{
+	const char *first = NULL;
+
+	for (int i = 0; i < lengthof(secret_starts); i++)
+	{
+		const char *found = text;
+		size_t		run;
+
+		for (; (found = strstr(found, secret_starts[i])) != NULL; found += run)
+		{
+			run = strspn(found, SECRET_CHARACTERS);
+			if (run >= SECRET_MIN_LENGTH && memchr(found, '.', run) != NULL)
+				break;
+		}
+		if (found != NULL && (first == NULL || found < first))
+		{
+			first = found;
+			*length = run;
+		}
+	}
+	return first;
+}
+
+bool
+HideSecrets(char *text)
+{
+	const char *secret;
+	size_t		length;
+	bool		found = false;
+
+	while (text != NULL && (secret = find_secret(text, &length)) != NULL)
+	{
+		text += secret - text;
+		memset(text, '*', length);
+		text += length;
+		found = true;
+	}
+	return found;
+}
+
+/*
+ * Overwrite what pg_stat_activity shows of this back end.  A reader that meets
+ * the change reads again.
+ */
+static void
+hide_activity(void)
+{
+	volatile PgBackendStatus *entry = MyBEEntry;
+	size_t		length;
+
+	if (entry == NULL || entry->st_activity_raw == NULL ||
+		find_secret(entry->st_activity_raw, &length) == NULL)
+		return;
+
+	PGSTAT_BEGIN_WRITE_ACTIVITY(entry);
+	HideSecrets(entry->st_activity_raw);
+	PGSTAT_END_WRITE_ACTIVITY(entry);
+}
+
+/*
+ * A Parse message has its text copied into the new plan before it is analyzed,
+ * where it would serve every later Bind.  The plan's context carries that copy
+ * as its identifier.
+ */
+static void
+hide_new_plans(MemoryContext context)
+{
+	for (MemoryContext child = context->firstchild; child != NULL; child = child->nextchild)
+	{
+		if (strcmp(child->name, "CachedPlanSource") == 0)
+			HideSecrets(unconstify(char *, child->ident));
+		hide_new_plans(child);
+	}
+}
+
+/*
+ * The text of a client's statement is in memory that may be written: the
+ * client's message, or a plan's copy of it.  That of a statement inside a
+ * function may be a constant, and is not published.
+ */
+static void
+hide_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+{
+	if (StatementDepth() == 0 && HideSecrets(unconstify(char *, pstate->p_sourcetext)))
+	{
+		if (debug_query_string != NULL)
+			HideSecrets(unconstify(char *, debug_query_string));
+		if (MessageContext != NULL)
+			hide_new_plans(MessageContext);
+		hide_activity();
+	}
+
+	if (prev_post_parse_analyze)
+		prev_post_parse_analyze(pstate, query, jstate);
+}
+
+/*
+ * The statement that a log line would quote.  It may not have been parsed yet,
+ * so the line gets a copy; where there is no room for one, no statement at all.
+ */
+static void
+hide_logged_statement(ErrorData *edata)
+{
+	size_t		length;
+	Size		size;
+	char	   *copy = NULL;
+
+	if (debug_query_string == NULL || find_secret(debug_query_string, &length) == NULL)
+		return;
+
+	size = strlen(debug_query_string) + 1;
+	if (MessageContext != NULL)
+		copy = MemoryContextAllocExtended(MessageContext, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	if (copy == NULL)
+	{
+		edata->hide_stmt = true;
+		return;
+	}
+	memcpy(copy, debug_query_string, size);
+	HideSecrets(copy);
+	debug_query_string = copy;
+}
+
+/*
+ * elog.c frees all of these after use, so all are palloc'd and may be written;
+ * nothing is allocated for them here, where memory may have run out.  A
+ * statement that fails in the parser meets us here only.
+ */
+static void
+hide_emit_log(ErrorData *edata)
+{
+	HideSecrets(edata->message);
+	HideSecrets(edata->detail);
+	HideSecrets(edata->detail_log);
+	HideSecrets(edata->hint);
+	HideSecrets(edata->context);
+	HideSecrets(edata->internalquery);
+	hide_logged_statement(edata);
+	hide_activity();
+
+	if (prev_emit_log)
+		prev_emit_log(edata);
+}
+
+void
+HideInit(void)
+{
+	prev_post_parse_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = hide_post_parse_analyze;
+	prev_emit_log = emit_log_hook;
+	emit_log_hook = hide_emit_log;
+}
