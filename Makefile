@@ -1,4 +1,15 @@
-# Bulwark: PGXS build.  `make help` lists what there is.
+# Bulwark: PGXS build.
+#
+# Goals:
+#   all            build the extension and bulwarkctl (PG_CONFIG chooses the server)
+#   install        install them; uninstall takes them away
+#   installcheck   regression and isolation tests against a running, preloaded server
+#   clean          remove what was built
+#   demo           packages, build, throw-away cluster and a guided tour
+#   test           packages, build and every test (SUITES="regress js" for some)
+#   bench          ratios of protected to plain reads
+#   reference      write docs/reference.md from the comments in the database
+#   setup          install the packages that all of these need
 
 EXTENSION   = bulwark
 MODULE_big  = bulwark
@@ -27,14 +38,24 @@ DATA_built = bulwark--$(EXTVERSION).sql
 EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors
 
 REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
-REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress
+REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwark
+ISOLATION    = $(basename $(notdir $(sort $(wildcard test/specs/*.spec))))
+ISOLATION_OPTS = --inputdir=test --outputdir=tmp_check/isolation --load-extension=bulwark
 
 PG_CPPFLAGS  = -I$(srcdir)/src
 PG_CFLAGS    = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type -Wmissing-prototypes -fvisibility=hidden
 SHLIB_LINK   = -lcrypto -lsodium
 
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+# Goals that set up what they need, PostgreSQL too; all others need PGXS now.
+TOOL_GOALS = demo test bench reference setup help
+
+ifneq ($(filter-out $(TOOL_GOALS),$(or $(MAKECMDGOALS),all)),)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq ($(PGXS),)
+$(error $(PG_CONFIG) is not here: run tools/setup build, or say make PG_CONFIG=/path/to/pg_config)
+endif
 include $(PGXS)
+endif
 
 # Before 16 the server's headers leave this empty.
 ifeq ($(MAJORVERSION),15)
@@ -66,3 +87,20 @@ uninstall-cli:
 check-vectors:
 	$(MAKE) -C $(srcdir)/test/vectors check
 .PHONY: check-vectors
+
+# Each of these does all its set-up, as root or with sudo, and leaves the
+# system's PostgreSQL as it is.
+demo:
+	@tools/demo
+test:
+	@tools/test $(SUITES)
+bench:
+	@tools/setup bench
+	@bench/run
+reference:
+	@tools/reference
+setup:
+	@tools/setup build demo test bench
+help:
+	@sed -n '/^# Goals:/,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+.PHONY: $(TOOL_GOALS)

@@ -2,6 +2,7 @@
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tool=$(basename "$0")
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 
 die() { echo "$tool: $*" >&2; exit 1; }
 
@@ -9,7 +10,7 @@ die() { echo "$tool: $*" >&2; exit 1; }
 need_root() {
 	[ "$(id -u)" = 0 ] && return
 	command -v sudo >/dev/null || die "must run as root, or with sudo installed"
-	exec sudo --preserve-env=PG_CONFIG,SUITES,JOBS,FUZZ_SECONDS,BULWARK_CHROOTS,TMPDIR,CI \
+	exec sudo --preserve-env=PG_CONFIG,SUITES,JOBS,FUZZ_SECONDS,BULWARK_CHROOTS,BULWARK_SHARED,TMPDIR,CI \
 		"$top/tools/$tool" "$@"
 }
 
