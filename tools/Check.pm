@@ -77,6 +77,6 @@ sub query
 }
 
 # Exit status 1 says that a rule is broken; anything else that a check is.
-END { $? = $rules == 0 ? 2 : $failed ? 1 : 0 if $? == 0 }
+END { $? = $? || !$rules ? 2 : $failed ? 1 : 0 }
 
 1;
