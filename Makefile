@@ -32,7 +32,8 @@ SQL_PARTS = \
 	src/tenancy/admin.sql \
 	src/tenancy/admin_views.sql \
 	src/tenancy/protect.sql \
-	src/tenancy/check.sql
+	src/tenancy/check.sql \
+	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
 EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors
