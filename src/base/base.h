@@ -17,8 +17,8 @@
 #define BULWARK_SCHEMA			"bulwark"
 #define BULWARK_PRIVATE_SCHEMA	"bulwark_internal"
 
-/* Every change of memberships, issuers or protections invalidates this one. */
-#define WATCHED_RELATION		"memberships"
+/* Every change of a membership or of what it comes from invalidates this one. */
+#define WATCHED_RELATION		"membership_signal"
 
 extern void BaseInit(void);
 extern void ShmemInit(void);

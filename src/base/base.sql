@@ -72,8 +72,12 @@ CREATE TABLE bulwark_internal.database_identity (
 INSERT INTO bulwark_internal.database_identity DEFAULT VALUES;
 ALTER TABLE bulwark_internal.database_identity ENABLE ROW LEVEL SECURITY;
 
+-- Always empty: its relcache invalidation is the signal.
+CREATE TABLE bulwark_internal.membership_signal ();
+ALTER TABLE bulwark_internal.membership_signal ENABLE ROW LEVEL SECURITY;
+
 CREATE FUNCTION bulwark_internal.invalidate() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_invalidate';
 REVOKE ALL ON FUNCTION bulwark_internal.invalidate() FROM PUBLIC;
 COMMENT ON FUNCTION bulwark_internal.invalidate() IS
-	'Statement trigger: tells every back end, at commit, to read memberships, issuers and protections anew.';
+	'Statement trigger: tells every back end, at commit, to read memberships anew (or, with the argument own, what it keeps of that table alone).';

@@ -9,23 +9,25 @@
 #include "utils/inval.h"
 #include "utils/rel.h"
 
+/*
+ * Memberships and all that they come from share one signal, an empty table that
+ * nobody reads: what is invalidated must be rebuilt, and theirs is read often.
+ * With the argument 'own' the table signals for itself alone.
+ */
 PG_FUNCTION_INFO_V1(bulwark_invalidate);
-
-/* Every watcher watches one relation, memberships; the table itself is for the
- * caches that hold nothing but it. */
 Datum
 bulwark_invalidate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Oid			watched = PrivateRelid(WATCHED_RELATION);
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("bulwark_internal.invalidate() must be called as a trigger")));
 
-	CacheInvalidateRelcache(trigger->tg_relation);
-	if (OidIsValid(watched) && watched != RelationGetRelid(trigger->tg_relation))
-		CacheInvalidateRelcacheByRelid(watched);
+	if (trigger->tg_trigger->tgnargs > 0)
+		CacheInvalidateRelcache(trigger->tg_relation);
+	else
+		CacheInvalidateRelcacheByRelid(PrivateRelid(WATCHED_RELATION));
 	return PointerGetDatum(NULL);
 }

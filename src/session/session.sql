@@ -34,6 +34,6 @@ SELECT pg_extension_config_dump('bulwark_internal.issuer_keys', '');
 ALTER TABLE bulwark_internal.issuer_keys ENABLE ROW LEVEL SECURITY;
 
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.issuers
-	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate();
+	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.issuer_keys
-	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate();
+	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');

@@ -23,7 +23,7 @@ SELECT pg_extension_config_dump('bulwark_internal.protections', '');
 ALTER TABLE bulwark_internal.protections ENABLE ROW LEVEL SECURITY;
 
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.protections
-	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate();
+	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');
 
 CREATE FUNCTION bulwark_internal.protection_replace() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_protection_replace';
