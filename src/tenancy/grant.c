@@ -173,7 +173,6 @@ grant_compute(const Membership *membership, GrantEntry *entry, const char *resou
 				ReachAdd(&sum, &all.affiliations[j]);
 			for (int j = 0; j < reach->naffiliations; j++)
 				ReachAdd(&sum, &reach->affiliations[j]);
-			ReachSort(&sum);
 			all = sum;
 		}
 	}

@@ -27,12 +27,6 @@ static Oid	watched_relid = InvalidOid;
 
 /* --- loading ------------------------------------------------------------------- */
 
-static int
-uuid_compare(const void *a, const void *b)
-{
-	return memcmp(a, b, UUID_LEN);
-}
-
 void
 ReachAdd(RoleReach *reach, const pg_uuid_t *affiliation)
 {
@@ -44,18 +38,6 @@ ReachAdd(RoleReach *reach, const pg_uuid_t *affiliation)
 			: MemoryContextAlloc(member_context, reach->capacity * sizeof(pg_uuid_t));
 	}
 	reach->affiliations[reach->naffiliations++] = *affiliation;
-}
-
-void
-ReachSort(RoleReach *reach)
-{
-	int			kept = 0;
-
-	qsort(reach->affiliations, reach->naffiliations, sizeof(pg_uuid_t), uuid_compare);
-	for (int i = 0; i < reach->naffiliations; i++)
-		if (kept == 0 || memcmp(&reach->affiliations[kept - 1], &reach->affiliations[i], UUID_LEN) != 0)
-			reach->affiliations[kept++] = reach->affiliations[i];
-	reach->naffiliations = kept;
 }
 
 typedef struct TreeEdge
@@ -131,7 +113,6 @@ reach_expand(RoleReach *reach, TreeEdge *edges, int nedges)
 			ReachAdd(reach, &edge->child);
 		}
 	}
-	ReachSort(reach);
 }
 
 static bool
@@ -198,7 +179,7 @@ load_memberships(Membership *membership)
 	bool		isnull;
 	int			kept = 0;
 
-	if (!PrivateScanBegin(&scan, "memberships", "memberships_key"))
+	if (!PrivateScanBegin(&scan, "memberships", "memberships_member_idx"))
 		return;
 	PrivateScanUuid(&scan, Member_principal, &membership->key.principal_id);
 	PrivateScanUuid(&scan, Member_tenant, &membership->key.tenant_id);
@@ -491,7 +472,7 @@ only_tenant(Identity *identity)
 	int			tenants = 0;
 	bool		isnull;
 
-	if (!PrivateScanBegin(&scan, "memberships", "memberships_key"))
+	if (!PrivateScanBegin(&scan, "memberships", "memberships_member_idx"))
 		return false;
 	PrivateScanUuid(&scan, Member_principal, &identity->principal_id);
 	while (tenants < 2 && PrivateScanNext(&scan))

@@ -27,7 +27,7 @@ typedef struct RoleReach
 	bool		tenant_wide;
 	int			naffiliations;
 	int			capacity;
-	pg_uuid_t  *affiliations;	/* as granted; expanded and sorted after loading */
+	pg_uuid_t  *affiliations;	/* as granted; expanded after loading */
 } RoleReach;
 
 struct Membership
@@ -51,9 +51,8 @@ struct Membership
 /* Where memberships and grants live; reset by member.c only. */
 extern MemoryContext member_context;
 
-/* Add to, sort and de-duplicate a role's affiliations. */
+/* Add to a role's affiliations; one may be there twice. */
 extern void ReachAdd(RoleReach *reach, const pg_uuid_t *affiliation);
-extern void ReachSort(RoleReach *reach);
 
 /* Does the principal hold any role in the whole tenant? */
 extern bool MembershipAnyTenantWide(const Membership *membership);

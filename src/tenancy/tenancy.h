@@ -80,7 +80,7 @@ typedef struct Grant
 {
 	bool		tenant_wide;
 	int			naffiliations;
-	const pg_uuid_t *ids;		/* sorted */
+	const pg_uuid_t *ids;
 	struct GrantSets *sets;		/* private to member.c */
 } Grant;
 

@@ -108,6 +108,8 @@ CREATE TABLE bulwark_internal.memberships (
 );
 CREATE UNIQUE INDEX memberships_key ON bulwark_internal.memberships
 	(principal_id, tenant_id, affiliation_id, role_id) NULLS NOT DISTINCT;
+-- Equal keys are kept in the order of the heap: a member's rows are read page by page.
+CREATE INDEX memberships_member_idx ON bulwark_internal.memberships (principal_id, tenant_id);
 CREATE INDEX ON bulwark_internal.memberships (tenant_id, affiliation_id);
 CREATE INDEX ON bulwark_internal.memberships (role_id);
 SELECT pg_extension_config_dump('bulwark_internal.memberships', '');
