@@ -135,7 +135,13 @@ permission_condition(const char *resource, const char *action)
 	return psprintf("bulwark.permitted(%s, %s)", quote_literal_cstr(resource), quote_literal_cstr(action));
 }
 
-/* The operator of a key: the default equality of the parent's column type. */
+static void
+add_condition(StringInfo buf, const char *condition)
+{
+	appendStringInfo(buf, "%s%s", buf->len ? " AND " : "", condition);
+}
+
+/* The operator of a key: the default equality of the referenced column's type. */
 static char *
 equality_operator(Oid relid, const char *column)
 {
@@ -162,16 +168,15 @@ equality_operator(Oid relid, const char *column)
 }
 
 char *
-KeyCondition(const Protection *child, const char *child_ref, const char *parent_ref)
+KeyCondition(List *child_columns, const char *child_ref, Oid parent, List *parent_columns, const char *parent_ref)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	for (int i = 0; i < list_length(child->key_columns); i++)
-		appendStringInfo(&buf, "%s%s %s %s", i ? " AND " : "",
-						 RowColumn(parent_ref, list_nth(child->parent_columns, i)),
-						 equality_operator(child->parent, list_nth(child->parent_columns, i)),
-						 RowColumn(child_ref, list_nth(child->key_columns, i)));
+	for (int i = 0; i < list_length(child_columns); i++)
+		add_condition(&buf, psprintf("%s %s %s", RowColumn(parent_ref, list_nth(parent_columns, i)),
+									 equality_operator(parent, list_nth(parent_columns, i)),
+									 RowColumn(child_ref, list_nth(child_columns, i))));
 	return buf.data;
 }
 
@@ -214,7 +219,7 @@ parent_condition(const Protection *p, const char *ref, const char *resource, con
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "EXISTS (SELECT FROM %s AS %s WHERE %s",
-					 QualifiedName(p->parent), alias, KeyCondition(p, ref, alias));
+					 QualifiedName(p->parent), alias, KeyCondition(p->key_columns, ref, p->parent, p->parent_columns, alias));
 	if (parent->kind == 'c' && !parent->materialized)
 		appendStringInfo(&buf, " AND %s", parent_condition(parent, alias, resource, action, depth + 1));
 	else if ((affiliation = anchor_affiliation(parent)) != NULL)
@@ -222,12 +227,6 @@ parent_condition(const Protection *p, const char *ref, const char *resource, con
 						 affiliation_condition(parent->relid, alias, affiliation, resource, action));
 	appendStringInfoChar(&buf, ')');
 	return buf.data;
-}
-
-static void
-add_condition(StringInfo buf, const char *condition)
-{
-	appendStringInfo(buf, "%s%s", buf->len ? " AND " : "", condition);
 }
 
 /* What the row needs beyond its tenant for one command. */
@@ -271,6 +270,49 @@ floor_condition(const Protection *p, const char *ref)
 		add_condition(&buf, psprintf("bulwark.tenant_id() = '%s'::uuid",
 									 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&p->pinned_tenant)))));
 	return buf.len ? buf.data : NULL;
+}
+
+/* How the row that decides names its tenant. */
+KeyType
+TenantKeyType(const Protection *p)
+{
+	const Protection *anchor;
+
+	if (p->tenant_column[0])
+		return ColumnKeyType(p->relid, p->tenant_column);
+	anchor = ProtectionAnchor(p);
+	if (anchor->kind == 'c' && !anchor->pinned)
+		return ColumnKeyType(anchor->relid, MATERIALIZED_TENANT);
+	if (anchor->tenant_column[0])
+		return ColumnKeyType(anchor->relid, anchor->tenant_column);
+	return anchor->pinned ? KEY_UUID : KEY_NONE;
+}
+
+static char *
+tenant_expr(const Protection *p, const char *alias, int depth)
+{
+	char	   *inner;
+
+	if (p->tenant_column[0])
+		return psprintf("%s::text", RowColumn(alias, p->tenant_column));
+	if (p->pinned)
+		return psprintf("'%s'::text", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&p->pinned_tenant))));
+	if (p->kind != 'c')
+		return pstrdup("NULL::text");
+	if (p->materialized)
+		return psprintf("%s::text", RowColumn(alias, MATERIALIZED_TENANT));
+	inner = psprintf("bulwark_t%d", depth);
+	return psprintf("(SELECT %s FROM %s AS %s WHERE %s)", tenant_expr(ProtectionOf(p->parent), inner, depth + 1),
+					QualifiedName(p->parent), inner,
+					KeyCondition(p->key_columns, alias, p->parent, p->parent_columns, inner));
+}
+
+char *
+ProtectionTenantExpr(Oid relid, const char *alias)
+{
+	const Protection *p = ProtectionOf(relid);
+
+	return p ? tenant_expr(p, alias, 1) : pstrdup("NULL::text");
 }
 
 static List *

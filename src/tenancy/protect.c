@@ -152,21 +152,6 @@ require_key_column(Oid relid, const char *column, const char *what)
 					 "; char(n) pads with blanks: change the column to text" : "")));
 }
 
-/* A constraint's column numbers as names. */
-static List *
-constraint_columns(Oid relid, HeapTuple constraint, AttrNumber which)
-{
-	bool		isnull;
-	Datum		value = SysCacheGetAttr(CONSTROID, constraint, which, &isnull);
-	ArrayType  *array = DatumGetArrayTypeP(value);
-	int16	   *numbers = (int16 *) ARR_DATA_PTR(array);
-	List	   *result = NIL;
-
-	for (int i = 0; i < ARR_DIMS(array)[0]; i++)
-		result = lappend(result, get_attname(relid, numbers[i], false));
-	return result;
-}
-
 /*
  * The foreign key from a child to its parent, by name where one is given.
  * Keys that partitioning derives on the referenced side are no keys of ours.
@@ -190,8 +175,8 @@ find_parent_key(Protection *p, const char *key_name)
 			(key_name && strcmp(NameStr(con->conname), key_name) != 0))
 			continue;
 		names = lappend(names, pstrdup(NameStr(con->conname)));
-		p->key_columns = constraint_columns(p->relid, tuple, Anum_pg_constraint_conkey);
-		p->parent_columns = constraint_columns(p->parent, tuple, Anum_pg_constraint_confkey);
+		p->key_columns = ConstraintColumns(p->relid, tuple, Anum_pg_constraint_conkey);
+		p->parent_columns = ConstraintColumns(p->parent, tuple, Anum_pg_constraint_confkey);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -241,17 +226,6 @@ name_array(List *names)
 	for (int i = 0; i < list_length(names); i++)
 		elements[i] = DirectFunctionCall1(namein, CStringGetDatum(list_nth(names, i)));
 	return PointerGetDatum(construct_array(elements, list_length(names), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
-}
-
-static bool
-equal_names(List *a, List *b)
-{
-	if (list_length(a) != list_length(b))
-		return false;
-	for (int i = 0; i < list_length(a); i++)
-		if (strcmp(list_nth(a, i), list_nth(b, i)) != 0)
-			return false;
-	return true;
 }
 
 /* What protect()'s arguments ask for, checked against the catalogs. */
@@ -319,8 +293,8 @@ same_request(const Protection *a, const Protection *b)
 		strcmp(a->resource, b->resource) == 0 &&
 		strcmp(a->tenant_column, b->tenant_column) == 0 &&
 		strcmp(a->affiliation_column, b->affiliation_column) == 0 &&
-		equal_names(a->key_columns, b->key_columns) &&
-		equal_names(a->parent_columns, b->parent_columns);
+		SameNames(a->key_columns, b->key_columns) &&
+		SameNames(a->parent_columns, b->parent_columns);
 }
 
 /*
@@ -408,7 +382,7 @@ static void
 register_relation(const Protection *p)
 {
 	TrustedScope scope;
-	Oid			types[] = {OIDOID, CHAROID, TEXTOID, NAMEOID, NAMEOID, OIDOID, NAMEARRAYOID, NAMEARRAYOID, OIDOID, UUIDOID, BOOLOID, BOOLOID, NAMEOID};
+	Oid			types[] = {OIDOID, CHAROID, TEXTOID, NAMEOID, NAMEOID, OIDOID, NAMEARRAYOID, NAMEARRAYOID, OIDOID, UUIDOID, BOOLOID, BOOLOID, NAMEOID, BOOLOID};
 	Datum		values[lengthof(types)];
 	bool		isnull[lengthof(types)] = {false};
 
@@ -433,11 +407,12 @@ register_relation(const Protection *p)
 	values[11] = BoolGetDatum(p->materialized);
 	values[12] = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetUserId(), false)));
 
+	values[13] = BoolGetDatum(p->automatic);
+
 	TrustedBegin(&scope);
-	TrustedExec(
-				"INSERT INTO bulwark_internal.protections (relation, kind, resource, tenant_column, affiliation_column, "
-				"	parent, key_columns, parent_columns, root, pinned, materialize, materialized, protected_by, undo) "
-				"SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
+	TrustedExec("INSERT INTO bulwark_internal.protections (relation, kind, resource, tenant_column, affiliation_column, "
+				"	parent, key_columns, parent_columns, root, pinned, materialize, materialized, protected_by, automatic, undo) "
+				"SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
 				"	jsonb_build_object("
 				"		'row_security', c.relrowsecurity, 'force', c.relforcerowsecurity, "
 				"		'default', (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_attribute a "
@@ -541,6 +516,20 @@ revoke_grants(Oid relid)
 				 errhint("The role that granted it must revoke it.")));
 }
 
+/* What bulwark.new_tables chose has been asked for now. */
+static void
+confirm(Oid relid)
+{
+	TrustedScope scope;
+	Oid			type = OIDOID;
+	Datum		value = ObjectIdGetDatum(relid);
+
+	TrustedBegin(&scope);
+	TrustedExec("UPDATE bulwark_internal.protections SET automatic = false WHERE relation = $1 OR root = $1",
+				1, &type, &value, NULL);
+	TrustedEnd(&scope);
+}
+
 static void
 unregister_relation(Oid relid)
 {
@@ -578,7 +567,7 @@ drop_objects(Oid relid)
 				   "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
 				   "JOIN pg_proc f ON f.oid = t.tgfoid "
 				   "WHERE c.oid = $1 AND NOT t.tgisinternal AND t.tgparentid = 0 "
-				   "AND f.pronamespace = '" BULWARK_PRIVATE_SCHEMA "'::regnamespace AND t.tgname ~ '^(zz_)?bulwark_'", relid);
+				   "AND f.pronamespace = '" BULWARK_PRIVATE_SCHEMA "'::regnamespace AND t.tgname ~* '^(zz_)?bulwark_'", relid);
 }
 
 /*
@@ -706,21 +695,26 @@ bulwark_protect(PG_FUNCTION_ARGS)
 				 errmsg("\"%s\" is protected as part of \"%s\"", get_rel_name(p->relid), get_rel_name(before->root))));
 	require_tree(p->relid);
 	resolve_request(p, parent_key);
-	if (before && !same_request(before, p))
+	if (before && !same_request(before, p) && (!before->automatic || ProtectionsWithParent(p->relid) != NIL))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"%s\" is protected already, in another way", get_rel_name(p->relid)),
 				 errhint("See bulwark.protected_tables; call unprotect() first.")));
-	if (before)
+	if (before && same_request(before, p))
 	{
+		if (before->automatic)
+			confirm(p->relid);
 		ProtectionSync(p->relid);
 		PG_RETURN_VOID();
 	}
 
 	count_nulls(p);
 	CallerBegin(&scope);
+	if (before)
+		unprotect_tree(p->relid);
 	ProtectTree(p);
 	TrustedEnd(&scope);
+	ProtectionSync(p->relid);
 	PG_RETURN_VOID();
 }
 
@@ -756,6 +750,7 @@ bulwark_unprotect(PG_FUNCTION_ARGS)
 	CallerBegin(&scope);
 	unprotect_tree(relid);
 	TrustedEnd(&scope);
+	FkGuardSyncReferencing(relid);
 	PG_RETURN_VOID();
 }
 

@@ -12,6 +12,7 @@
 #define MATERIALIZED_AFFILIATION	"bulwark_affiliation"
 
 #define TRIGGER_IMMUTABLE			"bulwark_tenant_immutable"
+#define TRIGGER_FK_GUARD			"Bulwark_fk_"	/* sorts before RI_ConstraintTrigger_c_ */
 
 /* --- protection.c: the registry -------------------------------------------- */
 
@@ -23,8 +24,15 @@
 extern void CallerBegin(TrustedScope *scope);
 extern void Ddl(const char *sql);
 
+/* The parents of a partition or inheritance child. */
+extern List *InheritanceParents(Oid relid);
+
 /* A row of the registry, in the current memory context. */
 extern Protection *ProtectionFromTuple(HeapTuple tuple, TupleDesc desc);
+/* Changes whenever the registry may have. */
+extern uint64 ProtectionGeneration(void);
+/* The same column names in the same order? */
+extern bool SameNames(List *a, List *b);
 /* Every protected relation that has this root, or this parent. */
 extern List *ProtectionsWithRoot(Oid root);
 extern List *ProtectionsWithParent(Oid parent);
@@ -58,10 +66,27 @@ extern PolicyDefinition BasePolicy(Oid relid, char command);
 extern char *QualifiedName(Oid relid);
 extern char *RowColumn(const char *ref, const char *column);
 /* The child's key equals the parent's. */
-extern char *KeyCondition(const Protection *child, const char *child_ref, const char *parent_ref);
+extern char *KeyCondition(List *child_columns, const char *child_ref,
+						  Oid parent, List *parent_columns, const char *parent_ref);
+/* How the row that decides names its tenant. */
+extern KeyType TenantKeyType(const Protection *p);
 /* The protection whose row decides: that of the nearest relation up the chain
  * of parents with columns of its own to decide by. */
 extern const Protection *ProtectionAnchor(const Protection *p);
+
+/* --- sync.c ------------------------------------------------------------------ */
+
+extern void SyncInit(void);
+
+/* --- fk_guard.c -------------------------------------------------------------- */
+
+/* Give the relation the guards that its foreign keys need, drop those that none
+ * needs.  As the extension's owner: the relation may be another's. */
+extern void FkGuardSync(Oid relid);
+/* The same for all relations that refer to this one. */
+extern void FkGuardSyncReferencing(Oid relid);
+/* The columns of a constraint, as names. */
+extern List *ConstraintColumns(Oid relid, HeapTuple constraint, AttrNumber which);
 
 /* --- protect.c -------------------------------------------------------------- */
 

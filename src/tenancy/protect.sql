@@ -15,6 +15,7 @@ CREATE TABLE bulwark_internal.protections (
 	pinned uuid,				-- kind a: the tenant that the policies name
 	materialize boolean NOT NULL DEFAULT false,
 	materialized boolean NOT NULL DEFAULT false,	-- the columns are filled and the policies read them
+	automatic boolean NOT NULL DEFAULT false,	-- by bulwark.new_tables: a call of protect() replaces it
 	undo jsonb NOT NULL,		-- what unprotect() puts back
 	protected_by name NOT NULL DEFAULT current_user,
 	protected_at timestamptz NOT NULL DEFAULT now()
@@ -41,6 +42,12 @@ GRANT EXECUTE ON FUNCTION bulwark_internal.tenant_immutable() TO bulwark_admin;
 COMMENT ON FUNCTION bulwark_internal.tenant_immutable() IS
 	'Row trigger: a row''s tenant, once set, is changed by members of bulwark_maintenance only (42501).';
 
+CREATE FUNCTION bulwark_internal.fk_guard() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_fk_guard';
+REVOKE ALL ON FUNCTION bulwark_internal.fk_guard() FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.fk_guard() IS
+	'Constraint trigger beside a foreign key between protected tables: a reference to another tenant''s row is a missing key (23503).';
+
 CREATE FUNCTION bulwark.protect(relation regclass, tenant_column name DEFAULT NULL, affiliation_column name DEFAULT NULL,
 	parent regclass DEFAULT NULL, shared boolean DEFAULT false, resource text DEFAULT NULL, materialize boolean DEFAULT false,
 	parent_key name DEFAULT NULL) RETURNS void
@@ -66,7 +73,7 @@ COMMENT ON FUNCTION bulwark.unprotect(regclass) IS
 CREATE VIEW bulwark.protected_tables AS
 	SELECT p.relation,
 		CASE p.kind WHEN 't' THEN 'tenant' WHEN 'a' THEN 'affiliation' WHEN 'c' THEN 'child' WHEN 's' THEN 'shared' END AS kind,
-		p.tenant_column, p.affiliation_column, p.parent, p.key_columns, p.resource, p.materialize, p.materialized, p.root,
+		p.tenant_column, p.affiliation_column, p.parent, p.key_columns, p.resource, p.materialize, p.materialized, p.root, p.automatic,
 		p.protected_by, p.protected_at
 	FROM bulwark_internal.protections p;
 GRANT SELECT ON bulwark.protected_tables TO bulwark_app, bulwark_admin, bulwark_auditor, bulwark_maintenance;

@@ -10,6 +10,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "nodes/pg_list.h"
@@ -39,7 +40,8 @@ enum
 	Anum_root,
 	Anum_pinned,
 	Anum_materialize,
-	Anum_materialized
+	Anum_materialized,
+	Anum_automatic
 };
 
 typedef struct CacheEntry
@@ -54,6 +56,7 @@ static MemoryContext cache_context = NULL;
 static HTAB *cache = NULL;
 static bool cache_valid = false;
 static Oid	registry_relid = InvalidOid;
+static uint64 generation = 1;
 
 bool
 ProtectionWorking(void)
@@ -66,13 +69,23 @@ static void
 registry_changed(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == registry_relid)
+	{
 		cache_valid = false;
+		generation++;
+	}
+}
+
+uint64
+ProtectionGeneration(void)
+{
+	return generation;
 }
 
 void
 ProtectionInit(void)
 {
 	CacheRegisterRelcacheCallback(registry_changed, (Datum) 0);
+	SyncInit();
 }
 
 /* An empty cache for the registry of this database. */
@@ -137,6 +150,7 @@ ProtectionFromTuple(HeapTuple tuple, TupleDesc desc)
 		p->pinned_tenant = *DatumGetUUIDP(VALUE(pinned));
 	p->materialize = DatumGetBool(VALUE(materialize));
 	p->materialized = DatumGetBool(VALUE(materialized));
+	p->automatic = DatumGetBool(VALUE(automatic));
 #undef VALUE
 #undef ISNULL
 	return p;
@@ -161,6 +175,17 @@ registry_read(Oid registry, AttrNumber column, Oid relid)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+bool
+SameNames(List *a, List *b)
+{
+	if (list_length(a) != list_length(b))
+		return false;
+	for (int i = 0; i < list_length(a); i++)
+		if (strcmp(list_nth(a, i), list_nth(b, i)) != 0)
+			return false;
+	return true;
 }
 
 static Protection *
@@ -213,6 +238,25 @@ ProtectionOf(Oid relid)
 		break;
 	}
 	return entry->protection ? protection_copy(entry->protection) : NULL;
+}
+
+/* A scan of pg_inherits by its child. */
+List *
+InheritanceParents(Oid relid)
+{
+	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
+	List	   *result = NIL;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		result = lappend_oid(result, ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
 }
 
 static List *

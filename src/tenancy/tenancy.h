@@ -134,6 +134,7 @@ typedef struct Protection
 	pg_uuid_t	pinned_tenant;
 	bool		materialize;
 	bool		materialized;	/* the policies read the columns that materialize keeps */
+	bool		automatic;		/* by bulwark.new_tables */
 } Protection;
 extern void ProtectionInit(void);
 /* NULL: not protected.  A copy in the current memory context. */

@@ -1,0 +1,461 @@
+/*
+ * fk_guard.c
+ *		Foreign keys see through row security, so a row could refer to another
+ *		tenant's.  A constraint trigger beside each foreign key between protected
+ *		tables refuses that with the words of a missing key.  By name order it
+ *		fires before the key's own check and so reports both cases: nothing in the
+ *		error, not even its source line, tells them apart.
+ */
+#include "tenancy/protect.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+PG_FUNCTION_INFO_V1(bulwark_fk_guard);
+
+List *
+ConstraintColumns(Oid relid, HeapTuple constraint, AttrNumber which)
+{
+	bool		isnull;
+	Datum		value = SysCacheGetAttr(CONSTROID, constraint, which, &isnull);
+	ArrayType  *array = DatumGetArrayTypeP(value);
+	int16	   *numbers = (int16 *) ARR_DATA_PTR(array);
+	List	   *result = NIL;
+
+	for (int i = 0; i < ARR_DIMS(array)[0]; i++)
+		result = lappend(result, get_attname(relid, numbers[i], false));
+	return result;
+}
+
+/* --- which keys need a guard ------------------------------------------------ */
+
+typedef struct ForeignKey
+{
+	char		name[NAMEDATALEN];
+	Oid			referenced;
+	bool		deferrable;
+	bool		deferred;
+	List	   *columns;
+	List	   *referenced_columns;
+} ForeignKey;
+
+static ForeignKey *
+foreign_key(HeapTuple tuple)
+{
+	Form_pg_constraint con = (Form_pg_constraint) GETSTRUCT(tuple);
+	ForeignKey *key = palloc(sizeof(ForeignKey));
+
+	strlcpy(key->name, NameStr(con->conname), NAMEDATALEN);
+	key->referenced = con->confrelid;
+	key->deferrable = con->condeferrable;
+	key->deferred = con->condeferred;
+	key->columns = ConstraintColumns(con->conrelid, tuple, Anum_pg_constraint_conkey);
+	key->referenced_columns = ConstraintColumns(con->confrelid, tuple, Anum_pg_constraint_confkey);
+	return key;
+}
+
+/* A key that partitioning derived from another of the same table. */
+static bool
+derived_key(Form_pg_constraint con)
+{
+	HeapTuple	tuple;
+	bool		derived;
+
+	if (!OidIsValid(con->conparentid))
+		return false;
+	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(con->conparentid));
+	derived = HeapTupleIsValid(tuple) && ((Form_pg_constraint) GETSTRUCT(tuple))->conrelid == con->conrelid;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return derived;
+}
+
+/*
+ * No guard where the key itself keeps tenants apart (it has both tenant columns),
+ * where the row takes its tenant from it, and where there is one tenant only.
+ */
+static bool
+needs_guard(const Protection *p, const ForeignKey *key)
+{
+	const Protection *referenced = ProtectionOf(key->referenced);
+
+	if (referenced == NULL || p->kind == 's' || referenced->kind == 's' || (p->pinned && referenced->pinned))
+		return false;
+	for (int i = 0; i < list_length(key->columns); i++)
+		if (strcmp(list_nth(key->columns, i), p->tenant_column) == 0 &&
+			strcmp(list_nth(key->referenced_columns, i), referenced->tenant_column) == 0)
+			return false;
+	return !(p->kind == 'c' && !p->tenant_column[0] && p->parent == key->referenced &&
+			 SameNames(p->key_columns, key->columns) && SameNames(p->parent_columns, key->referenced_columns));
+}
+
+/* The foreign keys of a protected relation that need a guard. */
+static List *
+guarded_keys(const Protection *p)
+{
+	Relation	rel;
+	ScanKeyData scankey;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *result = NIL;
+
+	if (get_rel_relkind(p->relid) != RELKIND_RELATION)
+		return NIL;				/* rows are in the leaves */
+	rel = table_open(ConstraintRelationId, AccessShareLock);
+	ScanKeyInit(&scankey, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(p->relid));
+	scan = systable_beginscan(rel, ConstraintRelidTypidNameIndexId, true, NULL, 1, &scankey);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_constraint con = (Form_pg_constraint) GETSTRUCT(tuple);
+
+		if (con->contype == CONSTRAINT_FOREIGN && !derived_key(con))
+		{
+			ForeignKey *key = foreign_key(tuple);
+
+			if (needs_guard(p, key))
+				result = lappend(result, key);
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/* --- putting guards in place ------------------------------------------------ */
+
+/* The name of the foreign key that a guard's argument names. */
+static char *
+guard_argument(Relation pg_trigger, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		args = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(pg_trigger), &isnull);
+
+	return pstrdup(VARDATA_ANY(DatumGetByteaPP(args)));
+}
+
+static bool
+guard_matches(Form_pg_trigger trigger, const char *argument, const ForeignKey *key)
+{
+	return strcmp(argument, key->name) == 0 && trigger->tgconstrrelid == key->referenced &&
+		trigger->tgdeferrable == key->deferrable && trigger->tginitdeferred == key->deferred;
+}
+
+/* Drop the guards that match no key; take the keys that have one off the list.
+ * Returns the highest number among the guards' names. */
+static int
+settle_guards(Oid relid, List **keys, List **surplus)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData scankey;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int			highest = 0;
+
+	ScanKeyInit(&scankey, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, NULL, 1, &scankey);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		const char *name = NameStr(trigger->tgname);
+		ListCell   *lc;
+		bool		wanted = false;
+
+		if (trigger->tgisinternal || strncmp(name, TRIGGER_FK_GUARD, strlen(TRIGGER_FK_GUARD)) != 0)
+			continue;
+		highest = Max(highest, atoi(name + strlen(TRIGGER_FK_GUARD)));
+		foreach(lc, *keys)
+		{
+			if (!guard_matches(trigger, guard_argument(rel, tuple), lfirst(lc)))
+				continue;
+			*keys = foreach_delete_current(*keys, lc);
+			wanted = true;
+			break;
+		}
+		if (!wanted)
+			*surplus = lappend(*surplus, pstrdup(name));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return highest;
+}
+
+void
+FkGuardSync(Oid relid)
+{
+	const Protection *p = ProtectionOf(relid);
+	List	   *keys = p ? guarded_keys(p) : NIL;
+	List	   *surplus = NIL;
+	int			number = settle_guards(relid, &keys, &surplus);
+	char	   *name = QualifiedName(relid);
+	TrustedScope scope;
+	ListCell   *lc;
+
+	if (keys == NIL && surplus == NIL)
+		return;
+	TrustedBegin(&scope);
+	foreach(lc, surplus)
+		Ddl(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)), name));
+	foreach(lc, keys)
+	{
+		ForeignKey *key = lfirst(lc);
+		const char *trigger = quote_identifier(psprintf(TRIGGER_FK_GUARD "%d", ++number));
+
+		Ddl(psprintf("CREATE CONSTRAINT TRIGGER %s AFTER INSERT OR UPDATE ON %s FROM %s %s "
+					 "FOR EACH ROW EXECUTE FUNCTION bulwark_internal.fk_guard(%s)",
+					 trigger, name, QualifiedName(key->referenced),
+					 key->deferred ? "DEFERRABLE INITIALLY DEFERRED" : key->deferrable ? "DEFERRABLE" : "NOT DEFERRABLE",
+					 quote_literal_cstr(key->name)));
+		Ddl(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", name, trigger));
+	}
+	TrustedEnd(&scope);
+}
+
+void
+FkGuardSyncReferencing(Oid relid)
+{
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
+	ScanKeyData scankey;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *referencing = NIL;
+	ListCell   *lc;
+
+	ScanKeyInit(&scankey, Anum_pg_constraint_confrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &scankey);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_constraint con = (Form_pg_constraint) GETSTRUCT(tuple);
+
+		if (con->contype == CONSTRAINT_FOREIGN)
+			referencing = list_append_unique_oid(referencing, con->conrelid);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	foreach(lc, referencing)
+		if (ProtectionOf(lfirst_oid(lc)) != NULL)
+			FkGuardSync(lfirst_oid(lc));
+}
+
+/* --- the check --------------------------------------------------------------- */
+
+typedef struct Guard
+{
+	Oid			trigger;		/* hash key */
+	uint64		generation;		/* of the registry that the plan was made for */
+	SPIPlanPtr	plan;			/* NULL: nothing to check */
+	Oid			run_as;			/* InvalidOid: the extension's owner */
+	int			ncolumns;		/* those whose change asks for a check: */
+	AttrNumber	columns[INDEX_MAX_KEYS + 1];	/* the key's, then the tenant's if any */
+	int			nkeys;
+} Guard;
+
+static HTAB *guards = NULL;
+
+/* Two tenants' names are comparable as text once both are of one kind. */
+static char *
+comparable_tenant(const Protection *p, const char *alias, bool by_id)
+{
+	char	   *expr = ProtectionTenantExpr(p->relid, alias);
+
+	if (!by_id || TenantKeyType(p) == KEY_UUID)
+		return expr;
+	return psprintf("(SELECT t.tenant_id::text FROM bulwark_internal.tenants t WHERE t.key = %s)", expr);
+}
+
+/*
+ * An operator of somebody else's is not run as the extension's owner but, as
+ * foreign keys themselves do it, as the owner of the referenced table.
+ */
+static Oid
+run_as(const ForeignKey *key)
+{
+	ListCell   *lc;
+
+	foreach(lc, key->referenced_columns)
+	{
+		Oid			type = getBaseType(get_atttype(key->referenced, get_attnum(key->referenced, lfirst(lc))));
+
+		if (lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr >= FirstNormalObjectId)
+		{
+			HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(key->referenced));
+			Oid			owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+
+			ReleaseSysCache(tuple);
+			return owner;
+		}
+	}
+	return InvalidOid;
+}
+
+/*
+ * The row is read back by its ctid: gone means that a later change of it has its
+ * own check.  A row without a tenant is nobody's and may refer to anything.
+ */
+static void
+guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
+{
+	const Protection *p = ProtectionOf(relid);
+	const Protection *referenced = ProtectionOf(key->referenced);
+	bool		by_id = (TenantKeyType(p) == KEY_UUID) != (TenantKeyType(referenced) == KEY_UUID);
+	char	   *tenant = comparable_tenant(p, "bulwark_r", by_id);
+	Oid			type = TIDOID;
+	ListCell   *lc;
+	SPIPlanPtr	plan;
+
+	guard->ncolumns = 0;
+	foreach(lc, key->columns)
+		guard->columns[guard->ncolumns++] = get_attnum(relid, lfirst(lc));
+	guard->nkeys = guard->ncolumns;
+	if (p->tenant_column[0])
+		guard->columns[guard->ncolumns++] = get_attnum(relid, p->tenant_column);
+	guard->run_as = run_as(key);
+
+	plan = SPI_prepare(psprintf("SELECT %s IS NULL OR EXISTS (SELECT FROM %s AS bulwark_k WHERE %s AND %s = %s) "
+								"FROM ONLY %s AS bulwark_r WHERE bulwark_r.ctid = $1",
+								tenant, QualifiedName(key->referenced),
+								KeyCondition(key->columns, "bulwark_r", key->referenced, key->referenced_columns, "bulwark_k"),
+								comparable_tenant(referenced, "bulwark_k", by_id), tenant, QualifiedName(relid)),
+					   1, &type);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "cannot prepare the check of foreign key \"%s\"", key->name);
+	guard->plan = plan;
+}
+
+/* The plan of a guard, made anew when what it was made from has changed. */
+static Guard *
+guard_lookup(TriggerData *trigger)
+{
+	Oid			relid = RelationGetRelid(trigger->tg_relation);
+	Guard	   *guard;
+	bool		found;
+	HeapTuple	tuple;
+	ForeignKey *key;
+
+	if (guards == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(Guard)};
+
+		guards = hash_create("bulwark foreign keys", 32, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	guard = hash_search(guards, &trigger->tg_trigger->tgoid, HASH_ENTER, &found);
+	if (!found)
+	{
+		guard->plan = NULL;
+		guard->generation = 0;
+	}
+	if (guard->generation == ProtectionGeneration() && (guard->plan == NULL || SPI_plan_is_valid(guard->plan)))
+		return guard;
+
+	if (guard->plan)
+		SPI_freeplan(guard->plan);
+	guard->plan = NULL;
+	guard->generation = 0;
+	tuple = SearchSysCache1(CONSTROID,
+							ObjectIdGetDatum(get_relation_constraint_oid(relid, trigger->tg_trigger->tgargs[0], false)));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for constraint \"%s\"", trigger->tg_trigger->tgargs[0]);
+	key = foreign_key(tuple);
+	ReleaseSysCache(tuple);
+	if (ProtectionOf(relid) && needs_guard(ProtectionOf(relid), key))
+	{
+		TrustedScope scope;
+
+		TrustedBegin(&scope);
+		guard_prepare(guard, relid, key);
+		TrustedEnd(&scope);
+	}
+	guard->generation = ProtectionGeneration();
+	return guard;
+}
+
+/* Must this row be checked?  Not where the key is NULL or nothing changed. */
+static bool
+check_required(const Guard *guard, TriggerData *trigger, HeapTuple row)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		changed = TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
+
+	for (int i = 0; i < guard->ncolumns; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, guard->columns[i] - 1);
+		bool		isnull,
+					old_null;
+		Datum		value = heap_getattr(row, att->attnum, desc, &isnull);
+		Datum		old_value;
+
+		if (isnull && i < guard->nkeys)
+			return false;
+		if (changed)
+			continue;
+		old_value = heap_getattr(trigger->tg_trigtuple, att->attnum, desc, &old_null);
+		changed = isnull != old_null ||
+			(!isnull && !datum_image_eq(value, old_value, att->attbyval, att->attlen));
+	}
+	return changed;
+}
+
+Datum
+bulwark_fk_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TrustedScope scope;
+	HeapTuple	row;
+	Guard	   *guard;
+	char	   *name;
+	Datum		ctid;
+	bool		allowed = true;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || trigger->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("bulwark_internal.fk_guard() must be called as a row trigger after insert or update")));
+	name = trigger->tg_trigger->tgargs[0];
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	guard = guard_lookup(trigger);
+	if (guard->plan == NULL || !check_required(guard, trigger, row))
+		return PointerGetDatum(NULL);
+
+	TrustedBegin(&scope);
+	if (OidIsValid(guard->run_as))
+		SetUserIdAndSecContext(guard->run_as, scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+							   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	ctid = PointerGetDatum(&row->t_self);
+	if (SPI_execute_plan(guard->plan, &ctid, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "the check of foreign key \"%s\" failed", name);
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+
+		allowed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) && !isnull;
+	}
+	TrustedEnd(&scope);
+
+	if (!allowed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("insert or update on table \"%s\" violates foreign key constraint \"%s\"",
+						RelationGetRelationName(trigger->tg_relation), name),
+				 errdetail("Key is not present in table \"%s\".", get_rel_name(trigger->tg_trigger->tgconstrrelid)),
+				 errtableconstraint(trigger->tg_relation, name)));
+	return PointerGetDatum(NULL);
+}
