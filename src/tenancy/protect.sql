@@ -35,6 +35,7 @@ CREATE TRIGGER replace BEFORE INSERT ON bulwark_internal.protections
 	FOR EACH ROW EXECUTE FUNCTION bulwark_internal.protection_replace();
 
 -- Executable by bulwark_admin, who creates triggers with them.
+GRANT USAGE ON SCHEMA bulwark_internal TO bulwark_admin;
 CREATE FUNCTION bulwark_internal.tenant_immutable() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_tenant_immutable';
 REVOKE ALL ON FUNCTION bulwark_internal.tenant_immutable() FROM PUBLIC;
