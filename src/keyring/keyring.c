@@ -37,6 +37,7 @@ typedef struct RingStatus
 {
 	pg_atomic_uint64 generation;
 	TimestampTz config_time;	/* of the configuration that was loaded at start-up */
+	TimestampTz checked_at;		/* when keys were last looked for */
 	const char *setting[KEYRING_SLOTS];	/* constants of this library */
 	char		problem[KEYRING_SLOTS][PROBLEM_LEN];
 } RingStatus;
@@ -241,6 +242,7 @@ RingUpdate(FetchedRoot fetched[KEYRING_SLOTS])
 		memcpy(ring, after, sizeof(after));
 		pg_atomic_fetch_add_u64(&status->generation, 1);
 	}
+	status->checked_at = GetCurrentTimestamp();
 	for (int i = 0; i < KEYRING_SLOTS; i++)
 	{
 		status->setting[i] = fetched[i].setting;
@@ -262,6 +264,8 @@ RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
 {
 	bool		loaded;
 
+	if (ring_lock == NULL)
+		return false;			/* before shared memory, as the settings are read */
 	LWLockAcquire(ring_lock, LW_SHARED);
 	loaded = ring[slot].loaded;
 	if (loaded)
@@ -277,7 +281,7 @@ RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
 uint64
 KeyringGeneration(void)
 {
-	return pg_atomic_read_u64(&status->generation);
+	return status != NULL ? pg_atomic_read_u64(&status->generation) : 0;
 }
 
 bool
@@ -318,13 +322,15 @@ bulwark_keyring_status(PG_FUNCTION_ARGS)
 		char		hex[KEY_ID_HEX_LEN + 1];
 		uint8		id[ROOT_KEY_ID_LEN];
 		bool		loaded;
-		Datum		values[5];
-		bool		nulls[5] = {false};
+		TimestampTz checked_at;
+		Datum		values[6];
+		bool		nulls[6] = {false};
 
 		LWLockAcquire(ring_lock, LW_SHARED);
 		loaded = ring[i].loaded;
 		memcpy(id, ring[i].id, sizeof(id));
 		setting = status->setting[i];
+		checked_at = status->checked_at;
 		strlcpy(problem, status->problem[i], sizeof(problem));
 		LWLockRelease(ring_lock);
 
@@ -337,6 +343,8 @@ bulwark_keyring_status(PG_FUNCTION_ARGS)
 		values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(setting);
 		values[4] = CStringGetTextDatum(problem);
 		nulls[4] = (problem[0] == '\0');
+		values[5] = TimestampTzGetDatum(checked_at);
+		nulls[5] = (checked_at == 0);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

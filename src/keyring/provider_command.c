@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,12 +34,15 @@ typedef struct RunningCommand
 
 int			root_key_command_timeout = 10;
 
+/* Close all but the three standard ones; their possible number may be huge. */
 static void
 close_inherited(void)
 {
-	long		max = sysconf(_SC_OPEN_MAX);
-
-	for (int fd = 3; fd < (max > 0 ? max : 1024); fd++)
+#ifdef SYS_close_range
+	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0)
+		return;
+#endif
+	for (int fd = STDERR_FILENO + 1; fd < sysconf(_SC_OPEN_MAX); fd++)
 		(void) close(fd);
 }
 
