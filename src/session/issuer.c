@@ -41,7 +41,9 @@ static Datum
 required(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
-		BAD_ARGUMENT(errmsg("argument \"%s\" must not be NULL", name));
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be NULL", name)));
 	return PG_GETARG_DATUM(n);
 }
 

@@ -36,7 +36,7 @@ COMMENT ON FUNCTION bulwark.issuer_create(text, text, jsonb, text[], text, text,
 	'tenant_claim_is: slug, key or id. typ: what the header''s typ must be; NULL: absent, JWT or at+jwt. '
 	'required_claims: what the payload must contain, as jsonb @> does. max_lifetime: from iat (else now) to exp, at most 10 years. '
 	'scope_claim: the claim that narrows permissions, then required; NULL: none. id_tokens: accept OpenID Connect ID tokens. '
-	'Errors: 22023 a bad argument; 23505 the issuer exists; 42501 the caller is not bulwark_admin; 55000 no root key for a symmetric key.';
+	'Errors: 22023 a bad argument; 22004 a NULL where it may not be; 23505 the issuer exists; 42501 the caller is not bulwark_admin; 55000 no root key for a symmetric key.';
 
 CREATE FUNCTION bulwark.issuer_set_jwks(issuer text, jwks jsonb) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'bulwark_issuer_set_jwks';
@@ -45,7 +45,7 @@ GRANT EXECUTE ON FUNCTION bulwark.issuer_set_jwks(text, jsonb) TO bulwark_admin;
 COMMENT ON FUNCTION bulwark.issuer_set_jwks(text, jsonb) IS
 	'Replace an issuer''s keys. A key in the old set and the new goes on; tokens of a removed key, and tickets that such a token proved, '
 	'are refused from the next statement on, also when the key comes back. '
-	'Errors: 22023 no usable key; 42501 the caller is not bulwark_admin; 42704 no such issuer; 55000 no root key for a symmetric key.';
+	'Errors: 22023 no usable key; 42501 the caller is not bulwark_admin; 42704 no such issuer; 22004 a NULL; 55000 no root key for a symmetric key.';
 
 CREATE FUNCTION bulwark.issuer_drop(issuer text) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'bulwark_issuer_drop';
@@ -53,7 +53,7 @@ REVOKE ALL ON FUNCTION bulwark.issuer_drop(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.issuer_drop(text) TO bulwark_admin;
 COMMENT ON FUNCTION bulwark.issuer_drop(text) IS
 	'Trust an issuer no longer: its tokens, and tickets that one of them proved, are refused from the next statement on. '
-	'Links of principals to its subjects stay. Errors: 42501 the caller is not bulwark_admin; 42704 no such issuer.';
+	'Links of principals to its subjects stay. Errors: 42501 the caller is not bulwark_admin; 42704 no such issuer; 22004 a NULL.';
 
 CREATE VIEW bulwark.issuers WITH (security_barrier) AS
 	SELECT i.issuer_id, i.issuer, i.audience, i.algorithms, i.tenant_claim, i.subject_claim,
