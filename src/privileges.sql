@@ -8,6 +8,7 @@ DECLARE
 			'bulwark_impersonator', 'bulwark_secrets', 'bulwark_app', 'bulwark_auditor', 'bulwark_maintenance'));
 	accessors CONSTANT regprocedure[] := ARRAY['bulwark.principal_id()', 'bulwark.tenant_id()', 'bulwark.tenant_key()',
 		'bulwark.tenant_key_int8()', 'bulwark.affiliations_with(text, text)',
+		'bulwark.affiliation_keys_with(text, text)', 'bulwark.affiliation_keys_int8_with(text, text)',
 		'bulwark.affiliation_visible(anyelement, text, text)', 'bulwark.permitted(text, text)'];
 	accessor regprocedure;
 	surplus record;
