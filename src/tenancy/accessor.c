@@ -172,4 +172,5 @@ TenancyInit(void)
 {
 	MemberInit();
 	ProtectionInit();
+	DdlInit();
 }

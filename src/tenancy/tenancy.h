@@ -154,4 +154,7 @@ extern void ProtectionColumnRenamed(Oid relid, const char *old_name, const char 
  * has no column of its own; alias is how the statement calls the row. */
 extern char *ProtectionTenantExpr(Oid relid, const char *alias);
 
+/* --- ddl.c: watching definitions ------------------------------------------- */
+extern void DdlInit(void);
+
 #endif							/* BULWARK_TENANCY_H */

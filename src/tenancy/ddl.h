@@ -1,0 +1,46 @@
+/*
+ * ddl.h
+ *		What the files that watch definitions share among themselves.
+ */
+#ifndef BULWARK_DDL_H
+#define BULWARK_DDL_H
+
+#include "tenancy/tenancy.h"
+
+#include "nodes/parsenodes.h"
+
+/* Names of our policies and triggers begin with this. */
+#define OUR_PREFIX	"bulwark_"
+
+/* --- ddl.c: refusals, and what is settled when a command is done ------------ */
+
+/* No hook of ours looks at our own statements, nor at those of pg_upgrade, which
+ * brings every definition by itself. */
+extern bool DdlWatched(void);
+
+/* Refuse an application login's change of a protected relation; nothing for
+ * other logins and relations. */
+extern void RefuseApp(Oid relid, const char *what);
+/* A protection is taken apart: an error, for a superuser a warning. */
+extern void Weaken(Oid relid, const char *what);
+
+extern void SettleCreated(Oid relid);	/* a new relation, or a new child */
+extern bool IsSettleCreated(Oid relid);
+extern void SettleChanged(Oid relid);	/* a protected relation */
+extern void SettleRenamed(Oid relid, const char *old_name, const char *new_name);
+/* Our policy or trigger went, perhaps with its table. */
+extern void SettleRemoved(Oid classid, Oid relid, const char *name);
+/* A superuser switched our trigger off, perhaps with all others for a restore. */
+extern void SettleSwitched(Oid relid, const char *name);
+/* The command is done: act on all that. */
+extern void Settle(void);
+
+/* --- ddl_event.c, ddl_command.c: the two hooks ------------------------------- */
+extern void DdlEventInit(void);
+extern void DdlCommandInit(void);
+
+/* --- ddl_same.c: does the relation have this very policy or trigger already? - */
+extern bool SamePolicyExists(Oid relid, const CreatePolicyStmt *stmt, const char *source);
+extern bool SameTriggerExists(Oid relid, const CreateTrigStmt *stmt);
+
+#endif							/* BULWARK_DDL_H */
