@@ -77,6 +77,20 @@ extern int no_such_variable
 #define BW_RUN_ARGS		queryDesc, direction, count, execute_once
 #endif
 
+/* The index of a primary key, deferrable or not. */
+#if PG_VERSION_NUM >= 180000
+#define BW_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex((rel), true)
+#else
+#define BW_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* Before a declaration; 18 renamed what stood after it. */
+#if PG_VERSION_NUM >= 180000
+#define BW_NORETURN	pg_noreturn
+#else
+#define BW_NORETURN	__attribute__((noreturn))
+#endif
+
 /* A GUC's extra must come from the allocator that guc.c frees it with. */
 #if PG_VERSION_NUM >= 160000
 #define BW_GUC_ALLOC(size)	guc_malloc(LOG, (size))

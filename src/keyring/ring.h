@@ -49,7 +49,7 @@ extern bool RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROO
 extern void RingUpdate(FetchedRoot fetched[KEYRING_SLOTS]);
 /* Was the ring loaded under the configuration that this process started with? */
 extern bool RingIsCurrent(void);
-extern void RaiseSealed(void) pg_attribute_noreturn();
+BW_NORETURN extern void RaiseSealed(void);
 extern void RingIdHex(const uint8 id[ROOT_KEY_ID_LEN], char hex[KEY_ID_HEX_LEN + 1]);
 
 #endif							/* BULWARK_RING_H */

@@ -40,7 +40,7 @@ static struct config_generic *bound_records[lengthof(bound_settings)];
 
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
-static void refuse(const char *what, const char *hint) pg_attribute_noreturn();
+BW_NORETURN static void refuse(const char *what, const char *hint);
 
 static void
 refuse(const char *what, const char *hint)

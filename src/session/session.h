@@ -115,7 +115,7 @@ extern bool IssuerKeyValid(const pg_uuid_t *issuer_id, const uint8 key[ISSUER_KE
 
 /* One message for every cause of a refused token or ticket; the cause (never
  * the token) goes to the server log. */
-extern void RefuseToken(const char *cause) pg_attribute_noreturn();
+BW_NORETURN extern void RefuseToken(const char *cause);
 
 /*
  * token.c: verify a JWT against the registered issuers and fill what it

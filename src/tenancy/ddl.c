@@ -215,16 +215,6 @@ switch_on(const Guard *guard)
 					NameStr(guard->name), get_rel_name(guard->relid))));
 }
 
-/* Relations of ours are isolated in their own way. */
-static bool
-is_own_relation(Oid relid)
-{
-	char	   *schema = get_namespace_name(get_rel_namespace(relid));
-
-	return schema != NULL &&
-		(strcmp(schema, BULWARK_SCHEMA) == 0 || strcmp(schema, BULWARK_PRIVATE_SCHEMA) == 0);
-}
-
 static bool
 anything_to_settle(void)
 {
@@ -271,7 +261,7 @@ Settle(void)
 	{
 		Oid			relid = lfirst_oid(lc);
 
-		if (relation_exists(relid) && !is_own_relation(relid))
+		if (relation_exists(relid))
 			ProtectionConsiderNew(relid);
 	}
 	foreach(lc, to_sync)

@@ -163,7 +163,7 @@ registry_read(Oid registry, AttrNumber column, Oid relid)
 {
 	List	   *result = NIL;
 	Relation	rel = table_open(registry, AccessShareLock);
-	Oid			index = column == Anum_relation ? RelationGetPrimaryKeyIndex(rel) : InvalidOid;
+	Oid			index = column == Anum_relation ? BW_PRIMARY_KEY_INDEX(rel) : InvalidOid;
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
@@ -294,7 +294,7 @@ ProtectionForget(Oid relid)
 		return;
 	rel = table_open(registry, RowExclusiveLock);
 	ScanKeyInit(&key, Anum_relation, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, NULL, 1, &key);
+	scan = systable_beginscan(rel, BW_PRIMARY_KEY_INDEX(rel), true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		CatalogTupleDelete(rel, &tuple->t_self);
