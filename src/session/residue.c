@@ -33,7 +33,7 @@ static int	session_state = SESSION_STATE_REFUSE;
 
 /* Settings that may not outlive a transaction once the session has had an identity. */
 static const char *const bound_settings[] = {
-	"search_path", "role", "session_authorization", "row_security"
+	"search_path", "role", "row_security"
 };
 
 static struct config_generic *bound_records[lengthof(bound_settings)];
