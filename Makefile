@@ -36,7 +36,7 @@ SQL_PARTS = \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
-EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors
+EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/unit/keyring
 
 REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
 REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwark
@@ -87,7 +87,11 @@ uninstall-cli:
 # Published test vectors against src/common, with sanitizers.
 check-vectors:
 	$(MAKE) -C $(srcdir)/test/vectors check
-.PHONY: check-vectors
+
+# C paths that run without a server, with sanitizers.
+check-unit:
+	$(MAKE) -C $(srcdir)/test/unit check PG_CONFIG='$(PG_CONFIG)'
+.PHONY: check-vectors check-unit
 
 # Each of these does all its set-up, as root or with sudo, and leaves the
 # system's PostgreSQL as it is.

@@ -113,7 +113,7 @@ fetch(const char *path, uint8 key[ROOT_KEY_LEN], char problem[PROBLEM_LEN])
 	while (fd < 0 && errno == EINTR);
 	if (fd < 0)
 	{
-		snprintf(problem, PROBLEM_LEN, "could not open file \"%.100s\": %s", path,
+		snprintf(problem, PROBLEM_LEN, "could not open the file: %s",
 				 errno == ELOOP ? "it is a symbolic link" : strerror(errno));
 		return false;
 	}
