@@ -11,7 +11,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/transam.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
@@ -28,7 +27,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
-#include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(bulwark_fk_guard);
 
@@ -282,31 +280,6 @@ comparable_tenant(const Protection *p, const char *alias, bool by_id)
 }
 
 /*
- * An operator of somebody else's is not run as the extension's owner but, as
- * foreign keys themselves do it, as the owner of the referenced table.
- */
-static Oid
-run_as(const ForeignKey *key)
-{
-	ListCell   *lc;
-
-	foreach(lc, key->referenced_columns)
-	{
-		Oid			type = getBaseType(get_atttype(key->referenced, get_attnum(key->referenced, lfirst(lc))));
-
-		if (lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr >= FirstNormalObjectId)
-		{
-			HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(key->referenced));
-			Oid			owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-
-			ReleaseSysCache(tuple);
-			return owner;
-		}
-	}
-	return InvalidOid;
-}
-
-/*
  * The row is read back by its ctid: gone means that a later change of it has its
  * own check.  A row without a tenant is nobody's and may refer to anything.
  */
@@ -327,7 +300,7 @@ guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 	guard->nkeys = guard->ncolumns;
 	if (p->tenant_column[0])
 		guard->columns[guard->ncolumns++] = get_attnum(relid, p->tenant_column);
-	guard->run_as = run_as(key);
+	guard->run_as = KeyRunAs(key->referenced, key->referenced_columns);
 
 	plan = SPI_prepare(psprintf("SELECT %s IS NULL OR EXISTS (SELECT FROM %s AS bulwark_k WHERE %s AND %s = %s) "
 								"FROM ONLY %s AS bulwark_r WHERE bulwark_r.ctid = $1",

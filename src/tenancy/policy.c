@@ -7,7 +7,9 @@
 #include "tenancy/protect.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
@@ -141,9 +143,8 @@ add_condition(StringInfo buf, const char *condition)
 	appendStringInfo(buf, "%s%s", buf->len ? " AND " : "", condition);
 }
 
-/* The operator of a key: the default equality of the referenced column's type. */
-static char *
-equality_operator(Oid relid, const char *column)
+char *
+EqualityOperator(Oid relid, const char *column)
 {
 	Oid			type,
 				base,
@@ -175,9 +176,37 @@ KeyCondition(List *child_columns, const char *child_ref, Oid parent, List *paren
 	initStringInfo(&buf);
 	for (int i = 0; i < list_length(child_columns); i++)
 		add_condition(&buf, psprintf("%s %s %s", RowColumn(parent_ref, list_nth(parent_columns, i)),
-									 equality_operator(parent, list_nth(parent_columns, i)),
+									 EqualityOperator(parent, list_nth(parent_columns, i)),
 									 RowColumn(child_ref, list_nth(child_columns, i))));
 	return buf.data;
+}
+
+Oid
+KeyRunAs(Oid referenced, List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		Oid			type = getBaseType(get_atttype(referenced, get_attnum(referenced, lfirst(lc))));
+
+		if (lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr >= FirstNormalObjectId)
+			return RelationOwner(referenced);
+	}
+	return InvalidOid;
+}
+
+Oid
+RelationOwner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 const Protection *

@@ -85,8 +85,8 @@ require_table(Oid relid)
 		refuse_relation(relid, "a temporary table", "Only its own session sees it.");
 }
 
-static void
-require_rights(Oid relid)
+void
+RequireRights(Oid relid)
 {
 	Oid			userid = GetUserId();
 
@@ -120,7 +120,7 @@ require_tree(Oid relid)
 
 		require_table(child);
 		if (child != relid)
-			require_rights(child);
+			RequireRights(child);
 	}
 }
 
@@ -283,6 +283,8 @@ resolve_request(Protection *p, const char *parent_key)
 	}
 	if (parent_key && p->kind != 'c')
 		bad_argument("parent_key needs a parent", "Name the parent table as well.");
+	if (p->materialize)
+		MaterializeCheck(p);
 }
 
 /* The same protection, however it was asked for? */
@@ -490,6 +492,8 @@ alter_relation(const Protection *p)
 		}
 	}
 	Ddl(buf.data);
+	if (p->materialize && get_rel_relkind(p->relid) == RELKIND_RELATION)
+		MaterializeCreateTrigger(p);
 }
 
 /* Grants that are not the owner's we cannot take back: say so. */
@@ -514,6 +518,18 @@ revoke_grants(Oid relid)
 				(errmsg("application role %s keeps TRUNCATE, TRIGGER, REFERENCES or MAINTAIN on \"%s\"",
 						(char *) linitial(rest), get_rel_name(relid)),
 				 errhint("The role that granted it must revoke it.")));
+}
+
+void
+RenewPolicies(Oid relid)
+{
+	ListCell   *lc;
+
+	run_statements("SELECT format('DROP POLICY %I ON %I.%I', o.polname, n.nspname, c.relname) "
+				   "FROM pg_policy o JOIN pg_class c ON c.oid = o.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+				   "WHERE c.oid = $1 AND o.polname ~ '^bulwark_(tenant|select|insert|update|delete)$'", relid);
+	foreach(lc, PolicyDefinitions(ProtectionOf(relid)))
+		Ddl(((PolicyDefinition *) lfirst(lc))->sql);
 }
 
 /* What bulwark.new_tables chose has been asked for now. */
@@ -612,15 +628,29 @@ ProtectTree(const Protection *p)
 {
 	ListCell   *lc;
 
+	bool		materialized = p->materialized;
+	List	   *tree;
+
 	if (OidIsValid(p->parent))
 		LockRelationOid(p->parent, AccessShareLock);
-	foreach(lc, find_all_inheritors(p->relid, AccessExclusiveLock, NULL))
+	tree = find_all_inheritors(p->relid, AccessExclusiveLock, NULL);
+	if (p->materialize && ProtectionOf(p->relid) == NULL)
+	{
+		materialized = MaterializeAddColumns(p);
+		if (!materialized)
+			ereport(NOTICE,
+					(errmsg("\"%s\" has rows whose tenant is read through \"%s\" until they are filled in",
+							get_rel_name(p->relid), get_rel_name(p->parent)),
+					 errhint("CALL bulwark.materialize(%s);", quote_literal_cstr(QualifiedName(p->relid)))));
+	}
+	foreach(lc, tree)
 	{
 		Protection	one = *p;
 		const Protection *before;
 
 		one.relid = lfirst_oid(lc);
 		one.root = one.relid == p->relid ? InvalidOid : p->relid;
+		one.materialized = materialized;
 		before = ProtectionOf(one.relid);
 		if (before && before->root == one.root && (one.root || same_request(before, p)))
 			continue;
@@ -640,6 +670,7 @@ static void
 unprotect_tree(Oid relid)
 {
 	List	   *tree = lcons_oid(relid, NIL);
+	bool		materialize = ProtectionOf(relid)->materialize;
 	ListCell   *lc;
 
 	foreach(lc, ProtectionsWithRoot(relid))
@@ -649,6 +680,8 @@ unprotect_tree(Oid relid)
 		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
 	foreach(lc, tree)
 		unprotect_relation(lfirst_oid(lc));
+	if (materialize)
+		MaterializeDropColumns(relid);
 }
 
 /* --- SQL -------------------------------------------------------------------- */
@@ -681,7 +714,7 @@ bulwark_protect(PG_FUNCTION_ARGS)
 	p->parent = PG_ARGISNULL(3) ? InvalidOid : PG_GETARG_OID(3);
 	p->kind = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4) ? 's' : '\0';
 	require_table(p->relid);
-	require_rights(p->relid);
+	RequireRights(p->relid);
 	resource = PG_ARGISNULL(5) ? get_rel_name(p->relid) : text_to_cstring(PG_GETARG_TEXT_PP(5));
 	if (strlen(resource) >= sizeof(p->resource))
 		bad_argument("the name of a resource is too long", "It has at most 127 bytes.");
@@ -715,6 +748,8 @@ bulwark_protect(PG_FUNCTION_ARGS)
 	ProtectTree(p);
 	TrustedEnd(&scope);
 	ProtectionSync(p->relid);
+	if (p->materialize)
+		ProtectionSync(p->parent);
 	PG_RETURN_VOID();
 }
 
@@ -728,7 +763,7 @@ bulwark_unprotect(PG_FUNCTION_ARGS)
 	TrustedScope scope;
 
 	require_table(relid);
-	require_rights(relid);
+	RequireRights(relid);
 	p = ProtectionOf(relid);
 	if (p == NULL)
 		ereport(ERROR,
@@ -751,6 +786,8 @@ bulwark_unprotect(PG_FUNCTION_ARGS)
 	unprotect_tree(relid);
 	TrustedEnd(&scope);
 	FkGuardSyncReferencing(relid);
+	if (p->materialize)
+		ProtectionSync(p->parent);
 	PG_RETURN_VOID();
 }
 

@@ -12,6 +12,8 @@
 #define MATERIALIZED_AFFILIATION	"bulwark_affiliation"
 
 #define TRIGGER_IMMUTABLE			"bulwark_tenant_immutable"
+#define TRIGGER_MATERIALIZE			"zz_bulwark_materialize"	/* after an application's own */
+#define TRIGGER_CHILDREN			"zz_bulwark_children"
 #define TRIGGER_FK_GUARD			"Bulwark_fk_"	/* sorts before RI_ConstraintTrigger_c_ */
 
 /* --- protection.c: the registry -------------------------------------------- */
@@ -65,9 +67,18 @@ extern PolicyDefinition BasePolicy(Oid relid, char command);
 
 extern char *QualifiedName(Oid relid);
 extern char *RowColumn(const char *ref, const char *column);
+/* The operator of a key: the default equality of the referenced column's type. */
+extern char *EqualityOperator(Oid relid, const char *column);
 /* The child's key equals the parent's. */
 extern char *KeyCondition(List *child_columns, const char *child_ref,
 						  Oid parent, List *parent_columns, const char *parent_ref);
+/*
+ * Who runs a statement that compares such a key: InvalidOid for the extension's
+ * owner; where an operator is somebody's own, the referenced table's owner, as
+ * foreign keys themselves do it.
+ */
+extern Oid	KeyRunAs(Oid referenced, List *columns);
+extern Oid	RelationOwner(Oid relid);
 /* How the row that decides names its tenant. */
 extern KeyType TenantKeyType(const Protection *p);
 /* The protection whose row decides: that of the nearest relation up the chain
@@ -88,10 +99,27 @@ extern void FkGuardSyncReferencing(Oid relid);
 /* The columns of a constraint, as names. */
 extern List *ConstraintColumns(Oid relid, HeapTuple constraint, AttrNumber which);
 
+/* --- materialize.c ----------------------------------------------------------- */
+
+/* Can the child keep columns of its own?  Else raises 22023. */
+extern void MaterializeCheck(const Protection *p);
+/* Add the columns to the root and all below it; true if there are no rows to fill. */
+extern bool MaterializeAddColumns(const Protection *p);
+extern void MaterializeDropColumns(Oid relid);
+/* The row trigger of a leaf that fills them. */
+extern void MaterializeCreateTrigger(const Protection *p);
+/* The trigger by which a leaf of a parent tells its children: there or gone, as
+ * there are such children.  As the extension's owner. */
+extern void MaterializeSync(Oid relid);
+
 /* --- protect.c -------------------------------------------------------------- */
 
 /* Bring the relation and all below it under p, as far as they are not yet.
  * Between CallerBegin or TrustedBegin and TrustedEnd. */
 extern void ProtectTree(const Protection *p);
+/* The policies of a relation made anew, by its row in the registry. */
+extern void RenewPolicies(Oid relid);
+/* 42501 unless bulwark_admin and owner, or superuser. */
+extern void RequireRights(Oid relid);
 
 #endif							/* BULWARK_PROTECT_H */

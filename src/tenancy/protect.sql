@@ -49,6 +49,19 @@ REVOKE ALL ON FUNCTION bulwark_internal.fk_guard() FROM PUBLIC;
 COMMENT ON FUNCTION bulwark_internal.fk_guard() IS
 	'Constraint trigger beside a foreign key between protected tables: a reference to another tenant''s row is a missing key (23503).';
 
+CREATE FUNCTION bulwark_internal.materialize_row() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_materialize_row';
+REVOKE ALL ON FUNCTION bulwark_internal.materialize_row() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION bulwark_internal.materialize_row() TO bulwark_admin;
+COMMENT ON FUNCTION bulwark_internal.materialize_row() IS
+	'Row trigger of a materialized child: takes tenant and affiliation from the row''s parent, whatever the client wrote.';
+
+CREATE FUNCTION bulwark_internal.materialize_children() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_materialize_children';
+REVOKE ALL ON FUNCTION bulwark_internal.materialize_children() FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.materialize_children() IS
+	'Row trigger of the parent of materialized children: tells them of another affiliation or tenant.';
+
 CREATE FUNCTION bulwark.protect(relation regclass, tenant_column name DEFAULT NULL, affiliation_column name DEFAULT NULL,
 	parent regclass DEFAULT NULL, shared boolean DEFAULT false, resource text DEFAULT NULL, materialize boolean DEFAULT false,
 	parent_key name DEFAULT NULL) RETURNS void
@@ -70,6 +83,15 @@ GRANT EXECUTE ON FUNCTION bulwark.unprotect(regclass) TO bulwark_admin;
 COMMENT ON FUNCTION bulwark.unprotect(regclass) IS
 	'Undoes exactly what protect() did to the table and its children. The caller is bulwark_admin and owns the table, or is superuser '
 	'(42501). 55000: not protected, or protected as part of another table; 2BP01: other protected tables follow its rows.';
+
+CREATE PROCEDURE bulwark.materialize(relation regclass, batch int DEFAULT 128)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_materialize';
+REVOKE ALL ON PROCEDURE bulwark.materialize(regclass, int) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE bulwark.materialize(regclass, int) TO bulwark_admin;
+COMMENT ON PROCEDURE bulwark.materialize(regclass, int) IS
+	'Fills the columns of a child that protect(materialize => true) found with rows, batch blocks (of 8 kB) at a time, committing after '
+	'each; then its policies read the columns. May be called again after an interruption. The caller is bulwark_admin and owns the '
+	'table, or is superuser (42501). 2D000: inside a transaction block; 55000: not such a child; 22023: a batch below 1.';
 
 CREATE VIEW bulwark.protected_tables AS
 	SELECT p.relation,

@@ -97,6 +97,7 @@ ProtectionSync(Oid relid)
 	{
 		FkGuardSync(lfirst_oid(lc));
 		FkGuardSyncReferencing(lfirst_oid(lc));
+		MaterializeSync(lfirst_oid(lc));
 	}
 }
 
