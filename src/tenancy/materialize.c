@@ -83,9 +83,9 @@ MaterializeCheck(const Protection *p)
 		refuse(p, "it has no parent", "materialize => true goes with parent.");
 	parent = ProtectionOf(p->parent);
 	source = source_of(parent);
-	if (parent->kind == 'c' && !parent->materialize)
+	if (parent->kind == 'c' && !parent->materialized)
 		refuse(p, psprintf("that of its parent \"%s\" is not", get_rel_name(p->parent)),
-			   "Protect the parent with materialize => true first.");
+			   "Protect the parent with materialize => true, and fill its rows with CALL bulwark.materialize(), first.");
 	if (source.tenant == NULL && source.affiliation == NULL)
 		refuse(p, psprintf("\"%s\" has neither a tenant nor an affiliation column", get_rel_name(p->parent)),
 			   "Leave materialize out: in this pinned database there is nothing to keep.");
@@ -562,11 +562,6 @@ require_materialize(Oid relid)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"%s\" has no materialized tenant", get_rel_name(relid)),
 				 errhint("Call bulwark.protect() with materialize => true first.")));
-	if (ProtectionOf(p->parent)->kind == 'c' && !ProtectionOf(p->parent)->materialized)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the rows of its parent \"%s\" are not filled yet", get_rel_name(p->parent)),
-				 errhint("CALL bulwark.materialize(%s) first.", quote_literal_cstr(QualifiedName(p->parent)))));
 	return p;
 }
 
