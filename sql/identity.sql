@@ -388,6 +388,34 @@ SELECT bulwark.affiliation_visible(NULL::uuid, 'note', 'read') AS null_affiliati
 	bulwark.permitted(repeat('x', 1000), 'read') AS long_name;
 ROLLBACK;
 
+-- I43: without an identity, an error instead of an empty table, where it is asked for
+CREATE MATERIALIZED VIEW note_count AS SELECT count(*) AS n FROM note;
+CREATE ROLE identity_owner;
+GRANT CREATE ON SCHEMA identity_test TO identity_owner;
+ALTER MATERIALIZED VIEW note_count OWNER TO identity_owner;
+ALTER TABLE note OWNER TO identity_owner;
+SET bulwark.missing_identity = error;
+BEGIN; SET LOCAL ROLE identity_owner;
+SELECT attempt('UPDATE note SET body = ''migrated''');
+SELECT attempt('REFRESH MATERIALIZED VIEW note_count');
+SELECT attempt('SELECT * FROM identity_test.note');
+EXPLAIN (COSTS OFF) SELECT note_id FROM note;
+ROLLBACK;
+BEGIN; SELECT bulwark.assume(id(101), id(1)) \g /dev/null
+SET LOCAL ROLE identity_app; SELECT seen();
+COMMIT;
+GRANT bulwark_maintenance TO identity_owner;
+BEGIN; SET LOCAL ROLE bulwark_maintenance;
+SELECT attempt('SET LOCAL bulwark.missing_identity = hide');
+ROLLBACK;
+RESET bulwark.missing_identity;
+SELECT n FROM note_count;
+BEGIN; SET LOCAL ROLE identity_owner;
+REFRESH MATERIALIZED VIEW note_count;
+SELECT n FROM note_count;
+ROLLBACK;
+ALTER TABLE note OWNER TO CURRENT_USER;
+
 -- annotate: once, bounded, gone with the transaction
 BEGIN;
 SELECT bulwark.annotate('/notes', 'req-1', '192.0.2.1', '{"a": 1}');
@@ -402,5 +430,5 @@ SELECT attempt(format('SELECT bulwark.annotate(%L)', repeat('x', 8192)));
 ROLLBACK;
 
 DROP SCHEMA identity_test CASCADE;
-DROP OWNED BY identity_app, identity_app2, identity_service, identity_both;
-DROP ROLE identity_app, identity_app2, identity_service, identity_both;
+DROP OWNED BY identity_app, identity_app2, identity_service, identity_both, identity_owner;
+DROP ROLE identity_owner, identity_app, identity_app2, identity_service, identity_both;

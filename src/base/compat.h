@@ -18,6 +18,15 @@
 #error "bulwark needs PostgreSQL 15 or later"
 #endif
 
+/* On whose rights a relation of a plan is read: InvalidOid is the current user. */
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#define BW_CHECK_AS_USER(stmt, rte) \
+	((rte)->perminfoindex != 0 ? getRTEPermissionInfo((stmt)->permInfos, (rte))->checkAsUser : InvalidOid)
+#else
+#define BW_CHECK_AS_USER(stmt, rte)	((rte)->checkAsUser)
+#endif
+
 /* JSON lexer over a buffer with a known length. */
 #if PG_VERSION_NUM >= 170000
 #define BW_JSON_LEX(json, len, enc)	makeJsonLexContextCstringLen(NULL, (json), (len), (enc), true)

@@ -166,11 +166,3 @@ bulwark_affiliation_keys_int8_with(PG_FUNCTION_ARGS)
 {
 	return grant_array(fcinfo, INT8OID);
 }
-
-void
-TenancyInit(void)
-{
-	MemberInit();
-	ProtectionInit();
-	DdlInit();
-}

@@ -15,6 +15,7 @@
 
 extern void TenancyInit(void);
 extern void MemberInit(void);
+extern void MissingInit(void);
 
 /* --- scan.c: reading our own tables ---------------------------------------- */
 typedef struct PrivateScan

@@ -1,0 +1,14 @@
+/*
+ * tenancy.c
+ *		Start-up of the room, its parts in the order in which they build on each other.
+ */
+#include "tenancy/tenancy.h"
+
+void
+TenancyInit(void)
+{
+	MemberInit();
+	MissingInit();
+	ProtectionInit();
+	DdlInit();
+}
