@@ -35,5 +35,7 @@ ALTER TABLE bulwark_internal.issuer_keys ENABLE ROW LEVEL SECURITY;
 
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.issuers
 	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');
+ALTER TABLE bulwark_internal.issuers ENABLE ALWAYS TRIGGER invalidate;
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.issuer_keys
 	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');
+ALTER TABLE bulwark_internal.issuer_keys ENABLE ALWAYS TRIGGER invalidate;

@@ -25,6 +25,7 @@ ALTER TABLE bulwark_internal.protections ENABLE ROW LEVEL SECURITY;
 
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.protections
 	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');
+ALTER TABLE bulwark_internal.protections ENABLE ALWAYS TRIGGER invalidate;
 
 CREATE FUNCTION bulwark_internal.protection_replace() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_protection_replace';

@@ -148,6 +148,8 @@ BEGIN
 		EXECUTE format('ALTER TABLE bulwark_internal.%I ENABLE ROW LEVEL SECURITY', t);
 		EXECUTE format('CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.%I '
 			'FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate()', t);
+		-- under session_replication_role = replica too
+		EXECUTE format('ALTER TABLE bulwark_internal.%I ENABLE ALWAYS TRIGGER invalidate', t);
 	END LOOP;
 END
 $tables$;
