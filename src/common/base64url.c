@@ -7,7 +7,7 @@
  */
 #include "common/common.h"
 
-static const char alphabet[64] =
+static const char alphabet[] =
 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* The value of a character plus one; 0 for one that is not of the alphabet. */
