@@ -9,9 +9,6 @@
 
 #include "nodes/parsenodes.h"
 
-/* Names of our policies and triggers begin with this. */
-#define OUR_PREFIX	"bulwark_"
-
 /* --- ddl.c: refusals, and what is settled when a command is done ------------ */
 
 /* No hook of ours looks at our own statements, nor at those of pg_upgrade, which

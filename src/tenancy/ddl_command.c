@@ -238,7 +238,7 @@ brings_the_same(Node *stmt, const char *source)
 	const RangeVar *table = policy ? ((CreatePolicyStmt *) stmt)->table : ((CreateTrigStmt *) stmt)->relation;
 	Oid			relid;
 
-	if (strncmp(name, OUR_PREFIX, strlen(OUR_PREFIX)) != 0)
+	if (!ProtectionPartName(name))
 		return false;
 	relid = named_relation(table);
 	if (!OidIsValid(relid) || ProtectionOf(relid) == NULL ||

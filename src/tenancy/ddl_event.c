@@ -115,7 +115,7 @@ static bool
 is_our_part(Oid classid, const Part *part)
 {
 	return (classid == PolicyRelationId || classid == TriggerRelationId) &&
-		strncmp(NameStr(part->name), OUR_PREFIX, strlen(OUR_PREFIX)) == 0 &&
+		ProtectionPartName(NameStr(part->name)) &&
 		ProtectionOf(part->relid) != NULL;
 }
 
@@ -205,6 +205,8 @@ part_created(Oid classid, Oid objectid)
 
 	if (is_our_part(classid, &part) && read_part(classid, objectid, NULL, &before))
 		Weaken(part.relid, psprintf("replacing %s \"%s\"", part.what, NameStr(part.name)));
+	else if (is_our_part(classid, &part))
+		SettleChanged(part.relid);	/* a restore's */
 
 	/* A foreign key: from a protected table it must stay within the tenant, to
 	 * one it may make a child. */

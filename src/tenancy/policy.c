@@ -6,15 +6,23 @@
  */
 #include "tenancy/protect.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_policy.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "commands/policy.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -371,6 +379,29 @@ PolicyDefinitions(const Protection *p)
 	return list;
 }
 
+static bool
+depends_on(const ObjectAddress *depender, const ObjectAddress *referenced)
+{
+	Relation	rel = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(depender->classId));
+	ScanKeyInit(&key[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(depender->objectId));
+	scan = systable_beginscan(rel, DependDependerIndexId, true, NULL, 2, key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		found = form->refclassid == referenced->classId && form->refobjid == referenced->objectId;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 const char *
 CommandKeyword(char command)
 {
@@ -378,6 +409,29 @@ CommandKeyword(char command)
 		if (commands[i].command == command)
 			return commands[i].keyword;
 	return NULL;
+}
+
+/*
+ * A permissive policy of ours does not outlive the restrictive ones that stand
+ * beside it: were one of those dropped, with a parent that it reads say, the
+ * command would be denied rather than let through.
+ */
+void
+LinkBasePolicies(Oid relid)
+{
+	for (int i = 0; i < lengthof(commands); i++)
+	{
+		const char *names[] = {"bulwark_tenant", commands[i].name};
+		ObjectAddress base = {PolicyRelationId, get_relation_policy_oid(relid, commands[i].base, true), 0};
+
+		for (int j = 0; OidIsValid(base.objectId) && j < lengthof(names); j++)
+		{
+			ObjectAddress restrictive = {PolicyRelationId, get_relation_policy_oid(relid, names[j], true), 0};
+
+			if (OidIsValid(restrictive.objectId) && !depends_on(&base, &restrictive))
+				recordDependencyOn(&base, &restrictive, DEPENDENCY_AUTO);
+		}
+	}
 }
 
 PolicyDefinition

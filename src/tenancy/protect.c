@@ -18,6 +18,7 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "commands/policy.h"
 #include "commands/trigger.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -375,6 +376,24 @@ run_statements(const char *sql, Oid relid)
 		Ddl(lfirst(lc));
 }
 
+/* Permissive ones first: they would go with the restrictive ones (and sort so). */
+#define DROP_POLICIES \
+	"SELECT format('DROP POLICY %I ON %I.%I', o.polname, n.nspname, c.relname) " \
+	"FROM pg_policy o JOIN pg_class c ON c.oid = o.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace " \
+	"WHERE c.oid = $1 AND o.polname ~ '^bulwark_(tenant|(base_)?(select|insert|update|delete))$' ORDER BY o.polname"
+
+/* Our policies and triggers, off a relation. */
+static void
+drop_objects(Oid relid)
+{
+	run_statements(DROP_POLICIES, relid);
+	run_statements("SELECT format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname) "
+				   "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+				   "JOIN pg_proc f ON f.oid = t.tgfoid "
+				   "WHERE c.oid = $1 AND NOT t.tgisinternal AND t.tgparentid = 0 "
+				   "AND f.pronamespace = '" BULWARK_PRIVATE_SCHEMA "'::regnamespace AND t.tgname ~* '^(zz_)?bulwark_'", relid);
+}
+
 /*
  * Enter the relation with all that unprotect() needs: the flags of row security,
  * the tenant column's default, and the grants that are about to be revoked (those
@@ -434,18 +453,17 @@ register_relation(const Protection *p)
 
 /*
  * A command with no permissive policy would be denied once row security is on:
- * let it through to the restrictive ones.  But where row security was on already
+ * let it through to the restrictive ones.  But where row security was on before
  * the denial was meant, and stays.
  */
 static void
 create_base_policies(Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		denied = ((Form_pg_class) GETSTRUCT(tuple))->relrowsecurity;
+	bool		denied = trusted_list("SELECT 1 FROM bulwark_internal.protections WHERE relation = $1 "
+									  "AND undo ->> 'row_security' = 'true'", relid) != NIL;
 	ListCell   *lc;
 	StringInfoData names;
 
-	ReleaseSysCache(tuple);
 	initStringInfo(&names);
 	foreach(lc, trusted_list("SELECT c.cmd FROM (VALUES (1, 'r'), (2, 'a'), (3, 'w'), (4, 'd')) AS c (n, cmd) "
 							 "WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = $1 AND p.polpermissive "
@@ -458,10 +476,32 @@ create_base_policies(Oid relid)
 		else
 			Ddl(BasePolicy(relid, command).sql);
 	}
+	LinkBasePolicies(relid);
 	if (names.len)
 		ereport(NOTICE,
 				(errmsg("%s on \"%s\" stays denied", names.data, get_rel_name(relid)),
 				 errdetail("Row security was enabled already, without a permissive policy for it.")));
+}
+
+static void
+create_policies(const Protection *p)
+{
+	ListCell   *lc;
+
+	foreach(lc, PolicyDefinitions(p))
+		Ddl(((PolicyDefinition *) lfirst(lc))->sql);
+	create_base_policies(p->relid);
+}
+
+static void
+create_immutable_trigger(const Protection *p)
+{
+	char	   *name = QualifiedName(p->relid);
+
+	Ddl(psprintf("CREATE TRIGGER " TRIGGER_IMMUTABLE " BEFORE UPDATE OF %s ON %s "
+				 "FOR EACH ROW EXECUTE FUNCTION bulwark_internal.tenant_immutable()",
+				 quote_identifier(p->tenant_column), name));
+	Ddl(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER " TRIGGER_IMMUTABLE, name));
 }
 
 /* Row security, default and triggers. */
@@ -483,16 +523,14 @@ alter_relation(const Protection *p)
 			appendStringInfo(&buf, ", ALTER COLUMN %s SET DEFAULT %s", column,
 							 TenantAccessor(ColumnKeyType(p->relid, p->tenant_column)));
 		ReleaseSysCache(tuple);
-		/* A trigger of a partitioned table would be cloned; each leaf has its own. */
-		if (get_rel_relkind(p->relid) == RELKIND_RELATION)
-		{
-			Ddl(psprintf("CREATE TRIGGER " TRIGGER_IMMUTABLE " BEFORE UPDATE OF %s ON %s "
-						 "FOR EACH ROW EXECUTE FUNCTION bulwark_internal.tenant_immutable()", column, name));
-			appendStringInfoString(&buf, ", ENABLE ALWAYS TRIGGER " TRIGGER_IMMUTABLE);
-		}
 	}
 	Ddl(buf.data);
-	if (p->materialize && get_rel_relkind(p->relid) == RELKIND_RELATION)
+	/* A trigger of a partitioned table would be cloned; each leaf has its own. */
+	if (get_rel_relkind(p->relid) != RELKIND_RELATION)
+		return;
+	if (p->tenant_column[0])
+		create_immutable_trigger(p);
+	if (p->materialize)
 		MaterializeCreateTrigger(p);
 }
 
@@ -523,13 +561,36 @@ revoke_grants(Oid relid)
 void
 RenewPolicies(Oid relid)
 {
+	run_statements(DROP_POLICIES, relid);
+	create_policies(ProtectionOf(relid));
+}
+
+/*
+ * What a superuser has taken off a protected relation comes back: row security,
+ * policies and triggers.
+ */
+static void
+repair_relation(const Protection *p)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(p->relid));
+	Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+	bool		secured = form->relrowsecurity && form->relforcerowsecurity;
+	bool		leaf = form->relkind == RELKIND_RELATION;
+	bool		whole = true;
 	ListCell   *lc;
 
-	run_statements("SELECT format('DROP POLICY %I ON %I.%I', o.polname, n.nspname, c.relname) "
-				   "FROM pg_policy o JOIN pg_class c ON c.oid = o.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-				   "WHERE c.oid = $1 AND o.polname ~ '^bulwark_(tenant|select|insert|update|delete)$'", relid);
-	foreach(lc, PolicyDefinitions(ProtectionOf(relid)))
-		Ddl(((PolicyDefinition *) lfirst(lc))->sql);
+	ReleaseSysCache(tuple);
+	foreach(lc, PolicyDefinitions(p))
+		if (!OidIsValid(get_relation_policy_oid(p->relid, ((PolicyDefinition *) lfirst(lc))->name, true)))
+			whole = false;
+	if (!whole)
+		RenewPolicies(p->relid);
+	if (!secured)
+		Ddl(psprintf("ALTER TABLE ONLY %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", QualifiedName(p->relid)));
+	if (leaf && p->tenant_column[0] && !OidIsValid(get_trigger_oid(p->relid, TRIGGER_IMMUTABLE, true)))
+		create_immutable_trigger(p);
+	if (leaf && p->materialize && !OidIsValid(get_trigger_oid(p->relid, TRIGGER_MATERIALIZE, true)))
+		MaterializeCreateTrigger(p);
 }
 
 /* What bulwark.new_tables chose has been asked for now. */
@@ -561,29 +622,10 @@ unregister_relation(Oid relid)
 static void
 protect_relation(const Protection *p)
 {
-	ListCell   *lc;
-
 	register_relation(p);
-	foreach(lc, PolicyDefinitions(p))
-		Ddl(((PolicyDefinition *) lfirst(lc))->sql);
-	create_base_policies(p->relid);
+	create_policies(p);
 	alter_relation(p);
 	revoke_grants(p->relid);
-}
-
-/* Our policies and triggers, off a relation. */
-static void
-drop_objects(Oid relid)
-{
-	run_statements("SELECT format('DROP POLICY %I ON %I.%I', o.polname, n.nspname, c.relname) "
-				   "FROM pg_policy o JOIN pg_class c ON c.oid = o.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-				   "WHERE c.oid = $1 AND o.polname ~ '^bulwark_(tenant|(base_)?(select|insert|update|delete))$' "
-				   "UNION ALL "
-				   "SELECT format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname) "
-				   "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-				   "JOIN pg_proc f ON f.oid = t.tgfoid "
-				   "WHERE c.oid = $1 AND NOT t.tgisinternal AND t.tgparentid = 0 "
-				   "AND f.pronamespace = '" BULWARK_PRIVATE_SCHEMA "'::regnamespace AND t.tgname ~* '^(zz_)?bulwark_'", relid);
 }
 
 /*
@@ -704,6 +746,7 @@ bulwark_protect(PG_FUNCTION_ARGS)
 	const char *parent_key = PG_ARGISNULL(7) ? NULL : NameStr(*PG_GETARG_NAME(7));
 	const Protection *before;
 	TrustedScope scope;
+	ListCell   *lc;
 	char	   *resource;
 
 	if (PG_ARGISNULL(0))
@@ -737,6 +780,11 @@ bulwark_protect(PG_FUNCTION_ARGS)
 	{
 		if (before->automatic)
 			confirm(p->relid);
+		CallerBegin(&scope);
+		repair_relation(before);
+		foreach(lc, ProtectionsWithRoot(p->relid))
+			repair_relation(lfirst(lc));
+		TrustedEnd(&scope);
 		ProtectionSync(p->relid);
 		PG_RETURN_VOID();
 	}

@@ -64,6 +64,7 @@ extern List *PolicyDefinitions(const Protection *p);
 extern const char *CommandKeyword(char command);
 /* The permissive one that lets a command through to the restrictive ones. */
 extern PolicyDefinition BasePolicy(Oid relid, char command);
+extern void LinkBasePolicies(Oid relid);
 
 extern char *QualifiedName(Oid relid);
 extern char *RowColumn(const char *ref, const char *column);

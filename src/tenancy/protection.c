@@ -64,6 +64,17 @@ ProtectionWorking(void)
 	return protection_working;
 }
 
+bool
+ProtectionPartName(const char *name)
+{
+	static const char *const prefixes[] = {"bulwark_", TRIGGER_FK_GUARD, TRIGGER_MATERIALIZE, TRIGGER_CHILDREN};
+
+	for (int i = 0; i < lengthof(prefixes); i++)
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	return false;
+}
+
 /* The registry, or any relation, has changed: forget everything. */
 static void
 registry_changed(Datum arg, Oid relid)

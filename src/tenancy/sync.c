@@ -95,6 +95,7 @@ ProtectionSync(Oid relid)
 	}
 	foreach(lc, tree)
 	{
+		LinkBasePolicies(lfirst_oid(lc));
 		FkGuardSync(lfirst_oid(lc));
 		FkGuardSyncReferencing(lfirst_oid(lc));
 		MaterializeSync(lfirst_oid(lc));

@@ -142,6 +142,8 @@ extern void ProtectionInit(void);
 extern const Protection *ProtectionOf(Oid relid);
 /* True while protect/unprotect/materialize run their own DDL. */
 extern bool ProtectionWorking(void);
+/* Is it how a policy or trigger of ours is named? */
+extern bool ProtectionPartName(const char *name);
 /* Bring policies, triggers and children of a protected table up to date. */
 extern void ProtectionSync(Oid relid);
 /* A new table: protect, warn or ignore, by bulwark.new_tables; a new partition
