@@ -1,0 +1,120 @@
+# What the tests of whole servers share: a server with bulwark preloaded and an
+# issuer of its own, tokens of that issuer, and sessions that stay open.
+package BulwarkNode;
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(hmac_sha256);
+use Exporter qw(import);
+use IPC::Run;
+use MIME::Base64 qw(encode_base64url);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+
+our @EXPORT = qw(random_bytes private_file bulwark_node app_role token session_start session_say session_end);
+
+my $issuer = 'https://issuer.example';
+my $issuer_secret = random_bytes(32);
+
+sub random_bytes
+{
+	my ($n) = @_;
+	open my $fh, '<:raw', '/dev/urandom' or die $!;
+	read($fh, my $bytes, $n) == $n or die 'no random bytes';
+	return $bytes;
+}
+
+# A file that only the server's user reads.
+sub private_file
+{
+	my ($name, $content) = @_;
+	my $path = PostgreSQL::Test::Utils::tempdir . "/$name";
+	open my $fh, '>', $path or die "$path: $!";
+	chmod oct('0600'), $path or die "$path: $!";
+	print $fh $content;
+	close $fh or die "$path: $!";
+	return $path;
+}
+
+# A running server with the extension; preload names other libraries around it.
+sub bulwark_node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $key = private_file("$name.key", unpack 'H*', random_bytes(32));
+	my $preload = $options{preload} // 'bulwark';
+	my $jwk = encode_base64url($issuer_secret);
+
+	$node->init;
+	$node->append_conf('postgresql.conf', <<"CONF");
+shared_preload_libraries = '$preload'
+bulwark.root_key_file = '$key'
+CONF
+	$node->start;
+	$node->safe_psql('postgres', <<"SQL");
+CREATE EXTENSION bulwark;
+SELECT bulwark.issuer_create('$issuer', 'tests', '{"kty":"oct","kid":"k","alg":"HS256","k":"$jwk"}', '{HS256}');
+SQL
+	return $node;
+}
+
+# An application login, and for each tenant named a tenant_admin of the same name.
+sub app_role
+{
+	my ($node, $role, @tenants) = @_;
+	$node->safe_psql('postgres', "CREATE ROLE $role LOGIN IN ROLE bulwark_app");
+	for my $tenant (@tenants)
+	{
+		$node->safe_psql('postgres', <<"SQL");
+SELECT bulwark.membership_grant(bulwark.principal_create('$tenant\@example.org'),
+	bulwark.tenant_create('$tenant', 'Tenant $tenant'), 'tenant_admin');
+SELECT bulwark.principal_link(principal_id, '$issuer', '$tenant') FROM bulwark.principals WHERE email = '$tenant\@example.org';
+SQL
+	}
+	return;
+}
+
+# A token by which that tenant's tenant_admin authenticates.
+sub token
+{
+	my ($tenant) = @_;
+	my $header = encode_base64url('{"alg":"HS256","kid":"k"}');
+	my $payload = encode_base64url(sprintf '{"iss":"%s","aud":"tests","sub":"%s","tenant":"%s","exp":%d,"jti":"%s"}',
+		$issuer, $tenant, $tenant, time + 600, unpack 'H*', random_bytes(8));
+	return "$header.$payload." . encode_base64url(hmac_sha256("$header.$payload", $issuer_secret));
+}
+
+# A psql that stays: what a pooled connection is to its clients.
+sub session_start
+{
+	my ($node, $user) = @_;
+	my %session = (in => '', out => '', err => '', marks => 0);
+	$session{run} = IPC::Run::start(
+		[ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-U', $user, '-d', $node->connstr('postgres') ],
+		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err}, IPC::Run::timeout(120));
+	return \%session;
+}
+
+# What the session answers; its errors are in {err}.
+sub session_say
+{
+	my ($session, $sql) = @_;
+	my $mark = 'mark-' . ++$session->{marks};
+	$session->{out} = $session->{err} = '';
+	$session->{in} .= "$sql\n\\echo $mark\n\\warn $mark\n";
+	$session->{run}->pump until $session->{out} =~ /^$mark$/m && $session->{err} =~ /^$mark$/m;
+	s/^$mark\n//m for $session->{out}, $session->{err};
+	chomp $session->{out};
+	return $session->{out};
+}
+
+sub session_end
+{
+	my ($session) = @_;
+	$session->{in} .= "\\q\n";
+	$session->{run}->finish;
+	return;
+}
+
+1;
