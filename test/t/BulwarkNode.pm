@@ -103,7 +103,7 @@ sub session_say
 	my $mark = 'mark-' . ++$session->{marks};
 	$session->{out} = $session->{err} = '';
 	$session->{in} .= "$sql\n\\echo $mark\n\\warn $mark\n";
-	$session->{run}->pump until $session->{out} =~ /^$mark$/m && $session->{err} =~ /^$mark$/m;
+	$session->{run}->pump until $session->{out} =~ /^$mark\n/m && $session->{err} =~ /^$mark\n/m;
 	s/^$mark\n//m for $session->{out}, $session->{err};
 	chomp $session->{out};
 	return $session->{out};
