@@ -101,22 +101,17 @@ extern void AuthorityRequireAll(const Authority *who, const pg_uuid_t *tenant_id
 /* Serialise changes of who may do what in a tenant; 42704 if there is none. */
 extern void TenantLock(const pg_uuid_t *tenant_id);
 extern bool TenantHasAdministrator(const pg_uuid_t *tenant_id);
-/* 23514 if the tenant had one and has none now. */
-extern void TenantKeepsAdministrator(const pg_uuid_t *tenant_id, bool had);
 
-/* The same for a change that concerns several tenants: those in which the
- * principal or the role (column: its name in the view) makes an administrator. */
-typedef struct AdministeredTenants
+/* Whose change may have taken an administrator from a tenant: the tenant's that
+ * had one, a principal's that was enabled, a role's that gave users:manage. */
+typedef enum TakenFrom
 {
-	uint64		count;
-	pg_uuid_t  *ids;
-} AdministeredTenants;
-extern AdministeredTenants AdministeredLock(const char *column, const pg_uuid_t *id);
-/* After the principal's or the role's own row is locked: 40001 if a tenant was
- * added meanwhile. */
-extern void AdministeredRecheck(AdministeredTenants *tenants, const char *column,
-								const pg_uuid_t *id);
-extern void AdministeredKeep(const AdministeredTenants *tenants);
+	FROM_TENANT,
+	FROM_PRINCIPAL,
+	FROM_ROLE
+} TakenFrom;
+/* 23514, now or at commit, if a tenant is left without one. */
+extern void AdministratorTaken(TakenFrom from, const pg_uuid_t *id);
 
 /* --- name.c: slugs, keys and other names --------------------------------------- */
 /* 22023 unless fit to be a name: not empty, no blanks at the ends, no control or

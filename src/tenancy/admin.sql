@@ -1,6 +1,12 @@
 -- admin: managing tenants, affiliations, principals, memberships and roles.
 -- Every function checks its caller itself; EXECUTE is the outer door only.
 
+CREATE FUNCTION bulwark_internal.administers(permissions text[]) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'bulwark_administers';
+REVOKE ALL ON FUNCTION bulwark_internal.administers(text[]) FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.administers(text[]) IS
+	'Do the permissions of a role make an administrator: do they cover users:manage?';
+
 -- Who counts as an administrator that a tenant must not lose.
 CREATE VIEW bulwark_internal.administrators AS
 	SELECT m.tenant_id, m.principal_id, m.role_id, m.membership_id
@@ -10,7 +16,7 @@ CREATE VIEW bulwark_internal.administrators AS
 	JOIN bulwark_internal.tenants t ON t.tenant_id = m.tenant_id
 	WHERE m.affiliation_id IS NULL AND m.expires_at IS NULL
 		AND p.disabled_at IS NULL AND t.suspended_at IS NULL
-		AND r.permissions && '{users:manage,users:*,*:manage,*:*}'::text[];
+		AND bulwark_internal.administers(r.permissions);
 
 CREATE FUNCTION bulwark.tenant_create(slug text, name text, key text DEFAULT NULL, region text DEFAULT NULL, id uuid DEFAULT NULL) RETURNS uuid
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_tenant_create';
@@ -80,7 +86,7 @@ CREATE FUNCTION bulwark.principal_disable(principal_id uuid, terminate boolean D
 REVOKE ALL ON FUNCTION bulwark.principal_disable(uuid, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.principal_disable(uuid, boolean) TO bulwark_admin;
 COMMENT ON FUNCTION bulwark.principal_disable(uuid, boolean) IS
-	'Disables a principal in all tenants, from its next statement on; its tickets stay refused after principal_enable(). terminate: also end, at commit, the sessions that act as it. Waits for open transactions that change administrators of the same tenants. Errors: 42501 the caller lacks the privileges of bulwark_admin; 42704 no such principal; 23514 it is the last administrator of a tenant that is not suspended; 40001 it became one meanwhile: try again; 22004 a NULL where it may not be; 0A000 PREPARE TRANSACTION with terminate.';
+	'Disables a principal in all tenants, from its next statement on; its tickets stay refused after principal_enable(). terminate: also end, at commit, the sessions that act as it. Never waits for a member''s open transaction. Errors: 42501 the caller lacks the privileges of bulwark_admin; 42704 no such principal; 23514 it is, now or at commit, the last administrator of a tenant that is not suspended; 22004 a NULL where it may not be; 0A000 PREPARE TRANSACTION with terminate.';
 
 CREATE FUNCTION bulwark.principal_enable(principal_id uuid) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_principal_enable';
@@ -92,23 +98,23 @@ COMMENT ON FUNCTION bulwark.principal_enable(uuid) IS
 CREATE FUNCTION bulwark.tickets_revoke(principal_id uuid) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_tickets_revoke';
 REVOKE ALL ON FUNCTION bulwark.tickets_revoke(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION bulwark.tickets_revoke(uuid) TO bulwark_admin, bulwark_app, bulwark_impersonator;
+GRANT EXECUTE ON FUNCTION bulwark.tickets_revoke(uuid) TO bulwark_admin;
 COMMENT ON FUNCTION bulwark.tickets_revoke(uuid) IS
-	'Ends every identity and ticket of the principal that exists now, in all tenants; it can prove itself anew. bulwark_admin, or an identity for its own principal. Errors: 42501 neither; 42704 no such principal; 22004 a NULL where it may not be.';
+	'Ends every identity and ticket of the principal that exists now, in all tenants; it can prove itself anew. Errors: 42501 the caller lacks the privileges of bulwark_admin; 42704 no such principal; 22004 a NULL where it may not be.';
 
 CREATE FUNCTION bulwark.membership_grant(principal_id uuid, tenant_id uuid, role text, affiliation_id uuid DEFAULT NULL, expires_at timestamptz DEFAULT NULL) RETURNS uuid
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_membership_grant';
 REVOKE ALL ON FUNCTION bulwark.membership_grant(uuid, uuid, text, uuid, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.membership_grant(uuid, uuid, text, uuid, timestamptz) TO bulwark_admin, bulwark_app, bulwark_impersonator;
 COMMENT ON FUNCTION bulwark.membership_grant(uuid, uuid, text, uuid, timestamptz) IS
-	'Grants a role in a tenant and returns the membership''s id. affiliation_id: the role holds there and below; NULL: in the whole tenant. expires_at: its end, NULL for none. Granting the same again changes the end and returns the same id; one that has ended is replaced. An identity gives no more than it holds there itself, never to its own principal, and only to members of its tenant or principals that belong to none; for all others the answer is the same. Errors: 42501 neither bulwark_admin nor an identity with users:manage in the tenant, for the affiliation, or more than it may give; 42704 no such tenant, principal, role or affiliation in the tenant; 22023 expires_at is past; 23514 the last administrator would get an end; 22004 a NULL where it may not be.';
+	'Grants a role in a tenant and returns the membership''s id. affiliation_id: the role holds there and below; NULL: in the whole tenant. expires_at: its end, NULL for none. Granting the same again changes the end and returns the same id; one that has ended is replaced. An identity gives no more than it holds there itself, never to its own principal, and only to members of its tenant or principals that belong to none; for all others the answer is the same. Errors: 42501 neither bulwark_admin nor an identity with users:manage in the tenant, for the affiliation, or more than it may give; 42704 no such tenant, principal, role or affiliation in the tenant; 22023 expires_at is past; 23514 the last administrator would get an end, now or at commit; 22004 a NULL where it may not be.';
 
 CREATE FUNCTION bulwark.membership_revoke(membership_id uuid, terminate boolean DEFAULT false) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_membership_revoke';
 REVOKE ALL ON FUNCTION bulwark.membership_revoke(uuid, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.membership_revoke(uuid, boolean) TO bulwark_admin, bulwark_app, bulwark_impersonator;
 COMMENT ON FUNCTION bulwark.membership_revoke(uuid, boolean) IS
-	'Revokes a membership, from the principal''s next statement on; its tickets for the tenant are refused. terminate: also end, at commit, the sessions that act as the principal in the tenant. An identity revokes only roles whose permissions it holds there itself. Errors: 42501 neither bulwark_admin nor an identity with users:manage in the tenant, for the affiliation (the same for an unknown membership); 42704 no such membership; 23514 it is the last administrator''s, and the tenant is not suspended; 22004 a NULL where it may not be; 0A000 PREPARE TRANSACTION with terminate.';
+	'Revokes a membership, from the principal''s next statement on; its tickets for the tenant are refused. terminate: also end, at commit, the sessions that act as the principal in the tenant. An identity revokes only roles whose permissions it holds there itself. Errors: 42501 neither bulwark_admin nor an identity with users:manage in the tenant, for the affiliation (the same for an unknown membership); 42704 no such membership; 23514 it is, now or at commit, the last administrator''s, and the tenant is not suspended; 22004 a NULL where it may not be; 0A000 PREPARE TRANSACTION with terminate.';
 
 CREATE FUNCTION bulwark.role_create(tenant_id uuid, name text, permissions text[]) RETURNS uuid
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_role_create';
@@ -122,7 +128,7 @@ CREATE FUNCTION bulwark.role_alter(tenant_id uuid, name text, permissions text[]
 REVOKE ALL ON FUNCTION bulwark.role_alter(uuid, text, text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.role_alter(uuid, text, text[]) TO bulwark_admin, bulwark_app, bulwark_impersonator;
 COMMENT ON FUNCTION bulwark.role_alter(uuid, text, text[]) IS
-	'Replaces a role''s permissions, for those who hold it too, from their next statement on. An identity must hold both what the role had and what it gets, for all affiliations. Errors: 42501 neither bulwark_admin nor an identity with roles:manage for all affiliations of the tenant (tenant_id NULL: bulwark_admin only), less held than that, or a built-in role; 42704 no such tenant or role; 22023 not a permission; 23514 a tenant would be left without an administrator; 40001 a tenant''s administrator got the role meanwhile: try again; 22004 a NULL where it may not be.';
+	'Replaces a role''s permissions, for those who hold it too, from their next statement on. An identity must hold both what the role had and what it gets, for all affiliations. Errors: 42501 neither bulwark_admin nor an identity with roles:manage for all affiliations of the tenant (tenant_id NULL: bulwark_admin only), less held than that, or a built-in role; 42704 no such tenant or role; 22023 not a permission; 23514 a tenant would, now or at commit, be left without an administrator; 22004 a NULL where it may not be.';
 
 CREATE FUNCTION bulwark.role_drop(tenant_id uuid, name text) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_role_drop';

@@ -102,17 +102,6 @@ regrant(const pg_uuid_t *principal_id, const pg_uuid_t *tenant_id, const pg_uuid
 	return id;
 }
 
-/* Locked against being disabled or altered while this grant may make an
- * administrator; in the order that administrator.c gives. */
-static void
-lock_grantee(const pg_uuid_t *principal_id, const pg_uuid_t *role_id)
-{
-	AdminExpectRow(AdminExec("SELECT FROM bulwark_internal.principals WHERE principal_id = $1 FOR SHARE",
-							 ARGS(UuidArg(principal_id))));
-	AdminExpectRow(AdminExec("SELECT FROM bulwark_internal.roles WHERE role_id = $1 FOR SHARE",
-							 ARGS(UuidArg(role_id))));
-}
-
 Datum
 bulwark_membership_grant(PG_FUNCTION_ARGS)
 {
@@ -145,14 +134,9 @@ bulwark_membership_grant(PG_FUNCTION_ARGS)
 	if (affiliation_id)
 		require_affiliation(tenant_id, affiliation_id);
 	role = RoleFind(tenant_id, role_name);
-	if (affiliation_id == NULL && expires_at == DT_NOEND)
-	{
-		lock_grantee(principal_id, &role.role_id);
-		role = RoleFind(tenant_id, role_name);
-	}
 	AuthorityRequireAll(&who, tenant_id, affiliation_id, role.permissions);
 
-	had = TenantHasAdministrator(tenant_id);
+	had = affiliation_id == NULL && expires_at != DT_NOEND && TenantHasAdministrator(tenant_id);
 	id = regrant(principal_id, tenant_id, &role.role_id, affiliation_id, expires_at, granted_by);
 	if (id == NULL)
 	{
@@ -163,7 +147,8 @@ bulwark_membership_grant(PG_FUNCTION_ARGS)
 				  ARGS(UuidArg(id), UuidArg(principal_id), UuidArg(tenant_id), UuidArg(&role.role_id),
 					   UuidArg(affiliation_id), TimeArg(expires_at), TextArg(granted_by)));
 	}
-	TenantKeepsAdministrator(tenant_id, had);
+	if (had)
+		AdministratorTaken(FROM_TENANT, tenant_id);
 	TrustedEnd(&scope);
 
 	AdminEvent("membership_grant", "membership", id,
@@ -236,9 +221,10 @@ bulwark_membership_revoke(PG_FUNCTION_ARGS)
 	TrustedBegin(&scope);
 	row = lock_membership(&who, id);
 	AuthorityRequireAll(&who, row.tenant_id, row.affiliation_id, row.permissions);
-	had = TenantHasAdministrator(row.tenant_id);
+	had = row.affiliation_id == NULL && TenantHasAdministrator(row.tenant_id);
 	delete_membership(id, row.principal_id, row.tenant_id);
-	TenantKeepsAdministrator(row.tenant_id, had);
+	if (had)
+		AdministratorTaken(FROM_TENANT, row.tenant_id);
 	TrustedEnd(&scope);
 
 	if (ArgBool(fcinfo, 1))

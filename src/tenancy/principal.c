@@ -133,21 +133,21 @@ bulwark_principal_disable(PG_FUNCTION_ARGS)
 {
 	TrustedScope scope;
 	pg_uuid_t  *id;
-	AdministeredTenants tenants;
+	uint64		enabled;
 
 	RequireAdmin("disable a principal");
 	id = ArgUuid(fcinfo, 0, "principal_id");
 
 	TrustedBegin(&scope);
-	tenants = AdministeredLock("principal_id", id);
-	expect_principal(AdminExec("SELECT FROM bulwark_internal.principals WHERE principal_id = $1 FOR NO KEY UPDATE",
-							   ARGS(UuidArg(id))), id);
-	AdministeredRecheck(&tenants, "principal_id", id);
-	AdminExec("UPDATE bulwark_internal.principals "
-			  "SET disabled_at = COALESCE(disabled_at, pg_catalog.now()), generation = generation + 1 "
-			  "WHERE principal_id = $1",
-			  ARGS(UuidArg(id)));
-	AdministeredKeep(&tenants);
+	enabled = AdminExec("UPDATE bulwark_internal.principals "
+						"SET disabled_at = pg_catalog.now(), generation = generation + 1 "
+						"WHERE principal_id = $1 AND disabled_at IS NULL",
+						ARGS(UuidArg(id)));
+	if (enabled > 0)
+		AdministratorTaken(FROM_PRINCIPAL, id);
+	else
+		expect_principal(AdminRead("SELECT FROM bulwark_internal.principals WHERE principal_id = $1",
+								   ARGS(UuidArg(id))), id);
 	TrustedEnd(&scope);
 
 	if (ArgBool(fcinfo, 1))
@@ -174,20 +174,14 @@ bulwark_principal_enable(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Everybody may end their own tickets. */
 Datum
 bulwark_tickets_revoke(PG_FUNCTION_ARGS)
 {
 	TrustedScope scope;
-	Authority	who = CallerAuthority();
-	pg_uuid_t  *id = ArgUuid(fcinfo, 0, "principal_id");
+	pg_uuid_t  *id;
 
-	if (!who.admin &&
-		(who.actor == NULL || !UuidEquals(&who.actor->identity.principal_id, id)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to revoke tickets"),
-				 errdetail("An identity revokes its own only; roles with the privileges of role \"%s\", everybody's.", ROLE_ADMIN)));
+	RequireAdmin("revoke tickets");
+	id = ArgUuid(fcinfo, 0, "principal_id");
 
 	TrustedBegin(&scope);
 	bump_generation(id);

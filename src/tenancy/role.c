@@ -107,7 +107,7 @@ RoleFind(const pg_uuid_t *tenant_id, const char *name)
 	return role;
 }
 
-/* The role to alter or drop, its tenants locked. */
+/* The role to alter or drop, locked, its tenant too. */
 static RoleRow
 find_own(const pg_uuid_t *tenant_id, const char *name)
 {
@@ -115,6 +115,9 @@ find_own(const pg_uuid_t *tenant_id, const char *name)
 
 	if (tenant_id)
 		TenantLock(tenant_id);
+	AdminExec("SELECT FROM bulwark_internal.roles "
+			  "WHERE tenant_id IS NOT DISTINCT FROM $1 AND name = $2 AND NOT builtin FOR NO KEY UPDATE",
+			  ARGS(UuidArg(tenant_id), TextArg(name)));
 	if (!find_role("tenant_id IS NOT DISTINCT FROM $1", tenant_id, name, &role))
 	{
 		/* a built-in role has no tenant: say why rather than "unknown" */
@@ -181,7 +184,6 @@ bulwark_role_alter(PG_FUNCTION_ARGS)
 	pg_uuid_t  *tenant_id = ArgUuidOrNull(fcinfo, 0);
 	char	   *name = ArgText(fcinfo, 1, "name");
 	ArrayType  *permissions = arg_permissions(fcinfo, 2);
-	AdministeredTenants tenants;
 	RoleRow		role;
 
 	require_role_manager(&who, tenant_id);
@@ -194,15 +196,13 @@ bulwark_role_alter(PG_FUNCTION_ARGS)
 		AuthorityRequireAll(&who, tenant_id, NULL, role.permissions);
 		AuthorityRequireAll(&who, tenant_id, NULL, permissions);
 	}
-	tenants = AdministeredLock("role_id", &role.role_id);
-	AdminExpectRow(AdminExec("SELECT FROM bulwark_internal.roles WHERE role_id = $1 FOR NO KEY UPDATE",
-							 ARGS(UuidArg(&role.role_id))));
-	AdministeredRecheck(&tenants, "role_id", &role.role_id);
-	AdminExec("UPDATE bulwark_internal.roles "
-			  "SET permissions = ARRAY(SELECT DISTINCT p COLLATE \"C\" FROM pg_catalog.unnest($2) AS p ORDER BY 1) "
-			  "WHERE role_id = $1",
-			  ARGS(UuidArg(&role.role_id), ArrayArg(TEXTARRAYOID, permissions)));
-	AdministeredKeep(&tenants);
+	AdminExpectRow(AdminExec("UPDATE bulwark_internal.roles "
+							 "SET permissions = ARRAY(SELECT DISTINCT p COLLATE \"C\" FROM pg_catalog.unnest($2) AS p ORDER BY 1) "
+							 "WHERE role_id = $1",
+							 ARGS(UuidArg(&role.role_id), ArrayArg(TEXTARRAYOID, permissions))));
+	if (AdminReadBool("SELECT bulwark_internal.administers($1) AND NOT bulwark_internal.administers($2)",
+					  ARGS(ArrayArg(TEXTARRAYOID, role.permissions), ArrayArg(TEXTARRAYOID, permissions))))
+		AdministratorTaken(FROM_ROLE, &role.role_id);
 	TrustedEnd(&scope);
 
 	AdminEvent("role_alter", "role", &role.role_id, name);
@@ -227,8 +227,6 @@ bulwark_role_drop(PG_FUNCTION_ARGS)
 		require_role_manager(&who, tenant_id);
 		AuthorityRequireAll(&who, tenant_id, NULL, role.permissions);
 	}
-	AdminExpectRow(AdminExec("SELECT FROM bulwark_internal.roles WHERE role_id = $1 FOR UPDATE",
-							 ARGS(UuidArg(&role.role_id))));
 	if (AdminReadBool("SELECT EXISTS (SELECT FROM bulwark_internal.memberships WHERE role_id = $1)",
 					  ARGS(UuidArg(&role.role_id))))
 		ereport(ERROR,
