@@ -35,6 +35,8 @@ extern Protection *ProtectionFromTuple(HeapTuple tuple, TupleDesc desc);
 extern uint64 ProtectionGeneration(void);
 /* The same column names in the same order? */
 extern bool SameNames(List *a, List *b);
+/* The same protection, however it was asked for? */
+extern bool SameProtection(const Protection *a, const Protection *b);
 /* Every protected relation that has this root, or this parent. */
 extern List *ProtectionsWithRoot(Oid root);
 extern List *ProtectionsWithParent(Oid parent);
@@ -113,13 +115,24 @@ extern void MaterializeCreateTrigger(const Protection *p);
  * there are such children.  As the extension's owner. */
 extern void MaterializeSync(Oid relid);
 
-/* --- protect.c -------------------------------------------------------------- */
+/* --- apply.c: between CallerBegin or TrustedBegin and TrustedEnd -------------- */
 
-/* Bring the relation and all below it under p, as far as they are not yet.
- * Between CallerBegin or TrustedBegin and TrustedEnd. */
+/* Bring the relation and all below it under p, as far as they are not yet. */
 extern void ProtectTree(const Protection *p);
+/* Take a root and all that is protected with it out. */
+extern void UnprotectTree(Oid relid);
+/* What a superuser has taken off a protected relation comes back. */
+extern void RepairProtection(const Protection *p);
 /* The policies of a relation made anew, by its row in the registry. */
 extern void RenewPolicies(Oid relid);
+/* Our policies and triggers, off a relation. */
+extern void DropProtectionObjects(Oid relid);
+/* What bulwark.new_tables chose has been asked for now. */
+extern void ProtectionConfirm(Oid relid);
+extern void ProtectionUnregister(Oid relid);
+
+/* --- protect.c --------------------------------------------------------------- */
+
 /* 42501 unless bulwark_admin and owner, or superuser. */
 extern void RequireRights(Oid relid);
 

@@ -85,6 +85,17 @@ COMMENT ON FUNCTION bulwark.unprotect(regclass) IS
 	'Undoes exactly what protect() did to the table and its children. The caller is bulwark_admin and owns the table, or is superuser '
 	'(42501). 55000: not protected, or protected as part of another table; 2BP01: other protected tables follow its rows.';
 
+CREATE FUNCTION bulwark.protect_schema(schema name, tenant_column name DEFAULT 'tenant_id', affiliation_column name DEFAULT NULL,
+	dry_run boolean DEFAULT true) RETURNS TABLE (relation regclass, kind text, reason text, statement text)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_protect_schema';
+REVOKE ALL ON FUNCTION bulwark.protect_schema(name, name, name, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION bulwark.protect_schema(name, name, name, boolean) TO bulwark_admin;
+COMMENT ON FUNCTION bulwark.protect_schema(name, name, name, boolean) IS
+	'Works out how each table of a schema is to be protected: kind is tenant, affiliation, child, shared, undecided (reason says between '
+	'what) or skip. statement, in an order that can be fed to \gexec, is a call of protect(), or CREATE INDEX CONCURRENTLY, VALIDATE '
+	'CONSTRAINT, CALL materialize(). dry_run => false makes the calls of protect() in this transaction and leaves the rest. '
+	'3F000: no such schema; 22004: a NULL schema or tenant column.';
+
 CREATE PROCEDURE bulwark.materialize(relation regclass, batch int DEFAULT 128)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_materialize';
 REVOKE ALL ON PROCEDURE bulwark.materialize(regclass, int) FROM PUBLIC;
@@ -96,7 +107,8 @@ COMMENT ON PROCEDURE bulwark.materialize(regclass, int) IS
 
 CREATE VIEW bulwark.protected_tables AS
 	SELECT p.relation,
-		CASE p.kind WHEN 't' THEN 'tenant' WHEN 'a' THEN 'affiliation' WHEN 'c' THEN 'child' WHEN 's' THEN 'shared' END AS kind,
+		CASE p.kind WHEN 't' THEN 'tenant' WHEN 'c' THEN 'child' WHEN 's' THEN 'shared'
+			WHEN 'a' THEN CASE WHEN p.affiliation_column IS NULL THEN 'tenant' ELSE 'affiliation' END END AS kind,
 		p.tenant_column, p.affiliation_column, p.parent, p.key_columns, p.resource, p.materialize, p.materialized, p.root, p.automatic,
 		p.protected_by, p.protected_at
 	FROM bulwark_internal.protections p;

@@ -199,6 +199,17 @@ SameNames(List *a, List *b)
 	return true;
 }
 
+bool
+SameProtection(const Protection *a, const Protection *b)
+{
+	return a->kind == b->kind && a->parent == b->parent && a->materialize == b->materialize &&
+		strcmp(a->resource, b->resource) == 0 &&
+		strcmp(a->tenant_column, b->tenant_column) == 0 &&
+		strcmp(a->affiliation_column, b->affiliation_column) == 0 &&
+		SameNames(a->key_columns, b->key_columns) &&
+		SameNames(a->parent_columns, b->parent_columns);
+}
+
 static Protection *
 protection_copy(const Protection *p)
 {
