@@ -24,7 +24,7 @@ BEGIN
 	FOR surplus IN
 		SELECT object, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
 		FROM (
-			SELECT 'FUNCTION ' || oid::regprocedure AS object, proowner AS owner, proacl AS acl, oid = ANY (accessors) AS open
+			SELECT 'ROUTINE ' || oid::regprocedure AS object, proowner AS owner, proacl AS acl, oid = ANY (accessors) AS open
 			FROM pg_proc WHERE pronamespace IN ('bulwark'::regnamespace, 'bulwark_internal'::regnamespace)
 			UNION ALL
 			SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass, relowner, relacl, false

@@ -89,6 +89,16 @@ left_is('ann b, bob b', 'I8: a tenant suspended ends all sessions in it');
 $node->safe_psql('postgres', "SELECT bulwark.principal_disable('$id{ann}', terminate => true)");
 left_is('bob b', 'I8: a principal disabled ends its sessions in every tenant');
 
+# Prepared: what it takes away counts from COMMIT PREPARED on, and until then
+# nobody else takes the other administrator.
+$node->safe_psql('postgres', "SELECT bulwark.principal_enable('$id{ann}')");
+$node->safe_psql('postgres', "BEGIN; SELECT bulwark.membership_revoke('$id{'bob b'}'); PREPARE TRANSACTION 'revoke'");
+(undef, undef, $err) = $node->psql('postgres', "SET lock_timeout = '100ms'; SELECT bulwark.principal_disable('$id{ann}')");
+like($err, qr/canceling statement due to lock timeout/, 'I31: the other administrator is not disabled while a prepared transaction may take the one');
+$node->safe_psql('postgres', "COMMIT PREPARED 'revoke'");
+(undef, undef, $err) = $node->psql('postgres', "SELECT bulwark.principal_disable('$id{ann}')");
+like($err, qr/would be left without an administrator/, 'I31: nor when it has');
+
 $_->kill_kill foreach @sessions;
 $node->stop;
 done_testing();
