@@ -12,7 +12,7 @@ export const b64 = bytes => Buffer.from(bytes).toString('base64url');
 /** A fresh database with bulwark; the server is that of the PG* variables. */
 export class Database {
   static async create() {
-    const self = new Database();
+    const self = new this();
     const suffix = randomBytes(6).toString('hex');
     self.name = `bulwark_js_${suffix}`;
     self.login = `bulwark_js_app_${suffix}`;

@@ -1,0 +1,369 @@
+// node-postgres as applications use it: both protocols, named statements, cursors,
+// COPY and pools, with the identity proved in each transaction.
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { pipeline } from 'node:stream/promises';
+import { Readable } from 'node:stream';
+import pg from 'pg';
+import Cursor from 'pg-cursor';
+import copy from 'pg-copy-streams';
+import { Shop, prove, request } from './shop.mjs';
+
+let shop, app, a, b;
+
+before(async () => {
+  shop = await Shop.create(5);
+  app = await shop.app();
+  [a, b] = shop.tenants;
+});
+after(() => shop?.drop());
+
+const owners = async (client, sql = 'SELECT owner FROM orders', values) =>
+  [...new Set((await client.query(sql, values)).rows.map(row => row.owner))];
+const count = async (client, table = 'orders') =>
+  Number((await client.query(`SELECT count(*) FROM ${table}`)).rows[0].count);
+const rejects = (promise, code, message = /./) => assert.rejects(promise, error => {
+  assert.equal(error.code, code, error.message);
+  assert.match(error.message, message);
+  return true;
+});
+
+describe('proving an identity', () => {
+  test('a token as a bound parameter serves the transaction, and no longer', async () => {
+    await request(app, await a.token(), async () => {
+      assert.equal(await count(app), a.orders);
+      assert.deepEqual(await owners(app), [a.slug]);
+      assert.equal(await count(app, 'lines'), 2 * a.orders);
+    });
+    assert.equal(await count(app), 0);
+  });
+
+  test('authenticate() returns who it is', async () => {
+    const { rows: [{ identity }] } = await request(app, null, async () =>
+      app.query('SELECT bulwark.authenticate($1) AS identity', [await b.token()]));
+    assert.equal(identity.principal_id, b.manager.id);
+    assert.equal(identity.tenant_id, b.id);
+    assert.equal(identity.tenant_slug, b.slug);
+    assert.deepEqual(identity.roles, ['member']);
+    assert.equal(identity.proof, 'token');
+    assert.ok(Date.parse(identity.expires_at) > Date.now());
+  });
+
+  test('a ticket by set_config() as a bound parameter, in another session of the login', async () => {
+    const ticket = await a.ticket(await shop.app());
+    await request(app, ticket, async () => assert.deepEqual(await owners(app), [a.slug]));
+    assert.equal(await count(app), 0);
+  });
+
+  test('I13: neither COMMIT nor ROLLBACK leaves an identity', async () => {
+    for (const end of ['COMMIT', 'ROLLBACK']) {
+      await app.query('BEGIN');
+      await prove(app, await a.token());
+      assert.equal(await count(app), a.orders);
+      await app.query(end);
+      assert.equal(await count(app), 0);
+      assert.equal((await app.query('SELECT bulwark.identity() AS identity')).rows[0].identity, null);
+    }
+  });
+
+  test('in the simple protocol several statements are one transaction', async () => {
+    const results = await app.query(
+      `SELECT bulwark.authenticate('${await a.token()}'); SELECT count(*) FROM orders; SELECT count(*) FROM customers`);
+    assert.deepEqual(results.slice(1).map(r => Number(r.rows[0].count)), [a.orders, 5]);
+    assert.equal(await count(app), 0);
+  });
+
+  test('an identity that would serve nothing is an error, not silence', async () => {
+    await rejects(app.query('SELECT bulwark.authenticate($1)', [await a.token()]), '25P01');
+    assert.equal(await count(app), 0);
+  });
+
+  test('I9: the second identity of a transaction is refused, and the first is gone with it', async () => {
+    await rejects(request(app, await a.token(), async () => prove(app, await b.token())), '55000', /already/);
+    assert.equal(await count(app), 0);
+  });
+
+  test('I1: what is no ticket or token is refused with one message', async () => {
+    const ticket = await a.ticket(app);
+    for (const wrong of ['bwt1.', 'bwt1.e30.e30', `${ticket.slice(0, -2)}AA`, 'a.b.c', '', ' ', 'null', 'x'.repeat(100000)])
+      await rejects(request(app, wrong, async () => 0), '28000', /^token or ticket refused$/);
+    assert.equal(await count(app), 0);
+  });
+
+  test('a refused token does not spoil the connection for the next request', async () => {
+    await rejects(request(app, 'nonsense', async () => 0), '28000');
+    await request(app, await b.token(), async () => assert.deepEqual(await owners(app), [b.slug]));
+  });
+
+  test('I11: a savepoint rolled back restores what was, never another', async () => {
+    await app.query('BEGIN');
+    await app.query('SAVEPOINT one');
+    await prove(app, await a.token());
+    assert.equal(await count(app), a.orders);
+    await app.query('ROLLBACK TO one');
+    assert.equal(await count(app), 0);
+    await app.query('SAVEPOINT two');
+    await rejects(prove(app, await b.token()), '55000');
+    await app.query('ROLLBACK TO two');
+    assert.equal(await count(app), 0);
+    await app.query('COMMIT');
+  });
+
+  test('I7: a token that expires in an open transaction opens nothing further', async () => {
+    await app.query('BEGIN');
+    await prove(app, await a.token(a.manager, '1 second'));
+    const before = await count(app);
+    // the skew of 30 seconds is for tokens that arrive late, not for identities in force
+    await app.query('SELECT pg_sleep(2.5)');
+    const after = await count(app);
+    await app.query('ROLLBACK');
+    assert.deepEqual([before, after], [a.orders, 0]);
+  });
+});
+
+describe('statements', () => {
+  test('I12: a named statement serves one tenant after another, each its own rows', async () => {
+    const statement = { name: 'orders above', text: 'SELECT owner, amount FROM orders WHERE amount > $1 ORDER BY amount' };
+    for (let round = 0; round < 4; round++)
+      for (const tenant of shop.tenants)
+        await request(app, await tenant.token(), async () => {
+          const { rows } = await app.query({ ...statement, values: [3] });
+          assert.deepEqual(rows, Array.from({ length: tenant.orders - 3 }, (_, i) => ({ owner: tenant.slug, amount: i + 4 })));
+        });
+    assert.equal((await app.query({ ...statement, values: [3] })).rowCount, 0);
+  });
+
+  for (const mode of ['force_generic_plan', 'force_custom_plan'])
+    test(`I12: the same with ${mode}, over a join and a child`, async () => {
+      const client = await shop.app({ options: `-c plan_cache_mode=${mode}` });
+      const statement = {
+        name: 'joined',
+        text: `SELECT DISTINCT c.owner AS c, o.owner AS o, l.owner AS l FROM customers c JOIN orders o USING (customer_id)
+               JOIN lines l USING (order_id) WHERE c.name = ANY ($1)`,
+        values: [['customer 1', 'customer 2']],
+      };
+      for (const tenant of [...shop.tenants, ...shop.tenants]) {
+        const { rows } = await request(client, await tenant.token(), () => client.query(statement));
+        assert.deepEqual(rows, [{ c: tenant.slug, o: tenant.slug, l: tenant.slug }]);
+        assert.equal((await client.query(statement)).rowCount, 0);
+      }
+    });
+
+  test('a forgotten WHERE changes and removes own rows only', async () => {
+    const others = await shop.value('SELECT sum(amount)::int FROM orders WHERE owner <> $1', a.slug);
+    await assert.rejects(request(app, await a.token(), async () => {
+      assert.equal((await app.query('UPDATE orders SET amount = 0')).rowCount, a.orders);
+      assert.equal((await app.query('DELETE FROM lines')).rowCount, 2 * a.orders);
+      assert.equal((await app.query('DELETE FROM orders')).rowCount, a.orders);
+      throw new Error('that was meant to have a WHERE');
+    }), /WHERE/);
+    assert.equal(await shop.value('SELECT sum(amount)::int FROM orders WHERE owner <> $1', a.slug), others);
+    assert.equal(await shop.value('SELECT count(*)::int FROM orders WHERE owner = $1', a.slug), a.orders);
+  });
+
+  test('an inserted row belongs to the tenant that inserts it', async () => {
+    await app.query('BEGIN');
+    await prove(app, await a.token());
+    const { rows: [customer] } = await app.query("INSERT INTO customers (name, owner) VALUES ('new', $1) RETURNING *", [a.slug]);
+    assert.equal(customer.tenant_id, a.id);
+    await app.query('ROLLBACK');
+  });
+
+  test('I24: a row for another tenant is refused', async () => {
+    await rejects(request(app, await a.token(), () =>
+      app.query("INSERT INTO customers (tenant_id, name, owner) VALUES ($1, 'planted', 'x')", [b.id])), '42501', /row-level security/);
+    await rejects(request(app, await a.token(), () => app.query('UPDATE customers SET tenant_id = $1', [b.id])), '42501');
+  });
+
+  test('I26: a reference to another tenant\'s row is a missing key, word for word', async () => {
+    const theirs = await shop.value('SELECT min(customer_id) FROM customers WHERE tenant_id = $1', b.id);
+    const token = await a.token();
+    const insert = id => request(app, token, () =>
+      app.query("INSERT INTO orders (customer_id, amount, owner) VALUES ($1, 1, 'x')", [id])).catch(error => error);
+    const there = await insert(theirs), nowhere = await insert(999999999);
+    assert.equal(there.code, '23503');
+    for (const field of ['code', 'message', 'detail', 'constraint', 'table', 'file', 'line', 'routine', 'where'])
+      assert.equal(there[field], nowhere[field], field);
+  });
+
+  test('I32: a viewer reads and writes nothing', async () => {
+    const token = await a.token(a.viewer);
+    await request(app, token, async () => assert.equal(await count(app), a.orders));
+    await rejects(request(app, token, () => app.query("INSERT INTO customers (name, owner) VALUES ('x', 'x')")), '42501');
+    await request(app, token, async () => {
+      assert.equal((await app.query('UPDATE orders SET amount = 0')).rowCount, 0);
+      assert.equal((await app.query('DELETE FROM lines')).rowCount, 0);
+    });
+  });
+
+  test('I8: a membership revoked while a request runs: its next statement sees nothing', async () => {
+    const person = await a.person('viewer');
+    const membership = await shop.value('SELECT membership_id FROM bulwark.members WHERE principal_id = $1', person.id);
+    await request(app, await a.token(person), async () => {
+      const statement = { name: 'revoked', text: 'SELECT count(*)::int AS n FROM orders' };
+      assert.equal((await app.query(statement)).rows[0].n, a.orders);
+      await shop.value('SELECT bulwark.membership_revoke($1)', membership);
+      assert.equal((await app.query(statement)).rows[0].n, 0);
+    });
+  });
+
+  test('I18: row_security = off is an error, not rows', async () => {
+    const client = await shop.app({ options: '-c row_security=off' });
+    await rejects(request(client, await a.token(), () => client.query('SELECT * FROM orders')), '42501');
+  });
+});
+
+describe('cursors', () => {
+  test('a cursor returns own rows in portions', async () => {
+    await request(app, await b.token(), async () => {
+      const cursor = app.query(new Cursor('SELECT owner FROM lines WHERE line_id > $1', [0]));
+      let rows, total = 0;
+      while ((rows = await cursor.read(7)).length) {
+        assert.ok(rows.every(row => row.owner === b.slug));
+        total += rows.length;
+      }
+      assert.equal(total, 2 * b.orders);
+      await cursor.close();
+    });
+  });
+
+  test('I8: a cursor that is open while the membership is revoked returns nothing further', async () => {
+    const person = await b.person('viewer');
+    const membership = await shop.value('SELECT membership_id FROM bulwark.members WHERE principal_id = $1', person.id);
+    await request(app, await b.token(person), async () => {
+      const cursor = app.query(new Cursor('SELECT owner FROM lines'));
+      assert.equal((await cursor.read(3)).length, 3);
+      await shop.value('SELECT bulwark.membership_revoke($1)', membership);
+      assert.equal((await cursor.read(100)).length, 0);
+      await cursor.close();
+    });
+  });
+
+  test('I10: a declared cursor shows nothing once its identity is released', async () => {
+    await request(app, await b.token(), async () => {
+      await app.query('DECLARE c CURSOR FOR SELECT owner FROM lines');
+      assert.equal((await app.query('FETCH 3 FROM c')).rowCount, 3);
+      await app.query('SELECT bulwark.release()');
+      assert.equal((await app.query('FETCH ALL FROM c')).rowCount, 0);
+    });
+  });
+
+  test('I34: a cursor WITH HOLD is refused', async () => {
+    await rejects(request(app, await b.token(), () => app.query('DECLARE c CURSOR WITH HOLD FOR SELECT 1')), '42501');
+  });
+});
+
+describe('COPY', () => {
+  const text = async (client, sql) => {
+    const chunks = [];
+    for await (const chunk of client.query(copy.to(sql))) chunks.push(chunk);
+    return Buffer.concat(chunks).toString();
+  };
+
+  test('I22: COPY TO gives own rows only, and none without an identity', async () => {
+    await request(app, await a.token(), async () => {
+      const lines = (await text(app, 'COPY lines (owner) TO STDOUT')).trim().split('\n');
+      assert.equal(lines.length, 2 * a.orders);
+      assert.deepEqual([...new Set(lines)], [a.slug]);
+    });
+    assert.equal(await text(app, 'COPY lines TO STDOUT'), '');
+  });
+
+  test('I22: COPY FROM into a protected table is refused', async () => {
+    await rejects(request(app, await a.token(), () =>
+      pipeline(Readable.from([`${b.id}\tplanted\tx\n`]), app.query(copy.from('COPY customers (tenant_id, name, owner) FROM STDIN')))),
+    '0A000', /row-level security/);
+    assert.equal(await shop.value("SELECT count(*)::int FROM customers WHERE name = 'planted'"), 0);
+  });
+
+  test('many rows in one INSERT take its place', async () => {
+    await app.query('BEGIN');
+    await prove(app, await a.token());
+    const { rowCount } = await app.query('INSERT INTO customers (name, owner) SELECT name, $2 FROM unnest($1::text[]) AS name',
+      [Array.from({ length: 1000 }, (_, n) => `bulk ${n}`), a.slug]);
+    assert.equal(rowCount, 1000);
+    assert.equal(await count(app, 'customers'), 1005);
+    await app.query('ROLLBACK');
+  });
+});
+
+describe('a pool', () => {
+  let pool;
+  before(() => {
+    pool = new pg.Pool({ database: shop.name, user: shop.login, password: shop.password, max: 3 });
+  });
+  after(() => pool.end());
+  const withClient = async work => {
+    const client = await pool.connect();
+    try {
+      return await work(client);
+    } finally {
+      client.release();
+    }
+  };
+
+  test('I13: a pooled connection shows nothing to who has no identity', async () => {
+    const work = [];
+    for (let i = 0; i < 60; i++) {
+      const tenant = shop.tenants[i % shop.tenants.length];
+      work.push(withClient(async client =>
+        request(client, await tenant.token(), async () => assert.deepEqual(await owners(client), [tenant.slug]))));
+      work.push(pool.query('SELECT * FROM orders').then(({ rowCount }) => assert.equal(rowCount, 0)));
+    }
+    await Promise.all(work);
+    assert.ok(pool.totalCount <= 3);
+  });
+
+  test('I11: failed requests leave a connection without an identity', async () => {
+    const failures = ['SELECT 1/0', 'SELECT * FROM nothing', "INSERT INTO orders (customer_id, amount, owner) VALUES (1, -1, 'x')",
+      'SELECT bulwark.ticket_issue(interval $$2 hours$$)'];
+    for (const failure of failures)
+      await withClient(async client => {
+        await assert.rejects(request(client, await a.token(), () => client.query(failure)));
+        assert.equal(await count(client), 0);
+      });
+  });
+
+  test('a request that is cancelled leaves none', async () => {
+    await withClient(async client => {
+      await rejects(request(client, await a.token(), async () => {
+        await client.query("SET LOCAL statement_timeout = '50ms'");
+        await client.query('SELECT pg_sleep(10) FROM orders');
+      }), '57014');
+      assert.equal(await count(client), 0);
+    });
+  });
+
+  test('a transaction that is forgotten keeps its identity to itself', async () => {
+    const client = await pool.connect();
+    await client.query('BEGIN');
+    await prove(client, await a.token());
+    await client.query('SELECT 1');
+    client.release(true);
+    assert.equal((await pool.query('SELECT * FROM orders')).rowCount, 0);
+  });
+
+  test('a client that returns its connection inside a transaction: the next request cannot switch its identity', async () => {
+    const single = new pg.Pool({ database: shop.name, user: shop.login, password: shop.password, max: 1 });
+    try {
+      const first = await single.connect();
+      await first.query('BEGIN');
+      await prove(first, await a.token());
+      first.release();
+      const second = await single.connect();
+      await second.query('BEGIN');
+      await rejects(prove(second, await b.token()), '55000');
+      second.release(true);
+    } finally {
+      await single.end();
+    }
+  });
+
+  test('I34: what a request would leave in its connection is refused', async () => {
+    for (const residue of ['CREATE TEMP TABLE orders (owner text)', 'PREPARE p AS SELECT 1', 'LISTEN news', "SET search_path = 'pg_temp'",
+      'SET ROLE bulwark_app', 'SET row_security = on', "SELECT set_config('search_path', 'pg_temp', false)"])
+      await withClient(async client => {
+        await rejects(request(client, await a.token(), () => client.query(residue)), '42501', /not allowed for an application login/);
+      });
+  });
+});
