@@ -99,7 +99,8 @@ extern bool HasClusterRole(Oid userid, const char *role);
 #define ROLE_RETENTION		"bulwark_retention"
 /*
  * Is the session's login (session_user) an application login: not a superuser
- * and a member of bulwark_app?  Cached; false outside a transaction.
+ * and a member of bulwark_app, in a database that has the extension?  False
+ * outside a transaction.
  */
 extern bool SessionIsApp(void);
 

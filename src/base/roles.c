@@ -26,5 +26,6 @@ SessionIsApp(void)
 	if (!IsTransactionState() || superuser_arg(login))
 		return false;
 	app = get_role_oid(ROLE_APP, true);
-	return OidIsValid(app) && is_member_of_role_nosuper(login, app);
+	return OidIsValid(app) && is_member_of_role_nosuper(login, app) &&
+		OidIsValid(PrivateRelid(WATCHED_RELATION));
 }

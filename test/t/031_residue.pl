@@ -88,7 +88,6 @@ for my $case (
 	[ 'SET search_path in capitals', 'SET SEARCH_PATH TO own;' ],
 	[ 'SET search_path FROM CURRENT', 'SET LOCAL search_path = own; SET search_path FROM CURRENT;' ],
 	[ 'SET ROLE', 'SET ROLE other;' ],
-	[ 'SET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION app;' ],
 	[ 'SET row_security', 'SET row_security = off;' ],
 	[ 'set_config of search_path', "SELECT set_config('search_path', 'own', false);" ],
 	[ 'set_config of role', "SELECT set_config('role', 'other', false);" ],
@@ -139,6 +138,10 @@ like($out, qr/DEALLOCATE under an identity is not allowed/, 'I34: DEALLOCATE of 
 my $w = session_start($node, 'worker');
 allowed($w, 'CREATE TEMP TABLE t (a int); PREPARE q AS SELECT 1; LISTEN c; SET search_path = public;', 'another login leaves what it likes');
 session_end($w);
+
+$node->safe_psql('postgres', 'CREATE DATABASE plain');
+is($node->psql('plain', 'CREATE TEMP TABLE t AS SELECT 1; PREPARE q AS SELECT 1; CREATE TABLE pg_temp.u AS SELECT 1;',
+	extra_params => [ '-U', 'app' ], on_error_die => 0), 0, 'a database without bulwark: allowed');
 
 # --- Connections that are not shared ---------------------------------------------
 
