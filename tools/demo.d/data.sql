@@ -1,13 +1,21 @@
--- About 400,000 rows, the same ones every time; a tenant's share falls with its rank.
-
-SELECT setseed(0.42) \g /dev/null
+-- About 400,000 rows; a tenant's share falls with its rank.
 
 INSERT INTO countries VALUES ('AR', 'Argentina'), ('AT', 'Austria'), ('BR', 'Brazil'), ('CA', 'Canada'), ('CH', 'Switzerland'),
 	('DE', 'Germany'), ('DK', 'Denmark'), ('FI', 'Finland'), ('NO', 'Norway'), ('SE', 'Sweden'), ('US', 'United States');
 
-CREATE TEMP TABLE place AS
-	SELECT t.tenant_id, a.affiliation_id, dense_rank() OVER (ORDER BY t.slug) AS rank, a.slug
-	FROM bulwark.tenants t JOIN bulwark.affiliations a USING (tenant_id);
+INSERT INTO customers (slug)
+	SELECT unnest('{alder,birch,cedar,elder,hazel,holly,juniper,larch,laurel,linden,maple,oak,olive,pear,pine,rowan,spruce,walnut,willow,yew}'::text[]);
+
+-- emea > (dach, nordics); americas > latam
+INSERT INTO branches (tenant_id, slug)
+	SELECT tenant_id, unnest('{emea,americas}'::text[]) FROM customers;
+INSERT INTO branches (tenant_id, parent_id, slug)
+	SELECT p.tenant_id, p.affiliation_id, c.slug
+	FROM branches p JOIN (VALUES ('emea', 'dach'), ('emea', 'nordics'), ('americas', 'latam')) AS c (parent, slug) ON p.slug = c.parent;
+
+CREATE TEMP VIEW place AS
+	SELECT tenant_id, affiliation_id, dense_rank() OVER (ORDER BY c.slug) AS rank, b.slug
+	FROM customers c JOIN branches b USING (tenant_id);
 
 INSERT INTO personas (tenant_id, affiliation_id, name, country, status)
 	SELECT tenant_id, affiliation_id,
@@ -44,6 +52,6 @@ INSERT INTO injection_targets (tenant_id, affiliation_id, iban)
 	FROM place, LATERAL generate_series(1, (200 / rank)::int) AS n;
 INSERT INTO integrations (tenant_id, kind, endpoint)
 	SELECT t.tenant_id, k, 'https://' || k || '.' || t.slug || '.example/hook'
-	FROM bulwark.tenants t, unnest('{siem,ticketing,chat}'::text[]) AS k;
+	FROM customers t, unnest('{siem,ticketing,chat}'::text[]) AS k;
 
-ANALYZE;
+ANALYZE customers, branches, personas, phone_numbers, calls, sms, emails, attachments, threat_actors, injection_targets, integrations;

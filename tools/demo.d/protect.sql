@@ -1,6 +1,8 @@
 -- One call a table; the data stays where it is.
 
 SELECT bulwark.protect('countries', shared => true);
+SELECT bulwark.protect('customers', tenant_column => 'tenant_id');
+SELECT bulwark.protect('branches', tenant_column => 'tenant_id');
 SELECT bulwark.protect('personas', tenant_column => 'tenant_id', affiliation_column => 'affiliation_id');
 SELECT bulwark.protect('threat_actors', tenant_column => 'tenant_id', affiliation_column => 'affiliation_id');
 SELECT bulwark.protect('injection_targets', tenant_column => 'tenant_id', affiliation_column => 'affiliation_id');

@@ -7,11 +7,25 @@ CREATE TABLE countries (
 	name text NOT NULL
 );
 
+CREATE TABLE customers (
+	tenant_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	slug text NOT NULL UNIQUE
+);
+
+-- A customer's parts, as a tree.
+CREATE TABLE branches (
+	affiliation_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	tenant_id uuid NOT NULL REFERENCES customers,
+	parent_id uuid REFERENCES branches,
+	slug text NOT NULL,
+	UNIQUE (tenant_id, slug)
+);
+
 -- Invented people, in whose name fraudsters are spoken to.
 CREATE TABLE personas (
 	persona_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	tenant_id uuid NOT NULL,
-	affiliation_id uuid NOT NULL,
+	tenant_id uuid NOT NULL REFERENCES customers,
+	affiliation_id uuid NOT NULL REFERENCES branches,
 	name text NOT NULL,
 	country char(2) NOT NULL REFERENCES countries,
 	status text NOT NULL DEFAULT 'active'
@@ -64,23 +78,23 @@ CREATE INDEX ON attachments (email_id);
 
 CREATE TABLE threat_actors (
 	threat_actor_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	tenant_id uuid NOT NULL,
-	affiliation_id uuid,		-- NULL: not yet assigned
+	tenant_id uuid NOT NULL REFERENCES customers,
+	affiliation_id uuid REFERENCES branches,	-- NULL: not yet assigned
 	alias text NOT NULL
 );
 CREATE INDEX ON threat_actors (tenant_id, affiliation_id);
 
 CREATE TABLE injection_targets (
 	target_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	tenant_id uuid NOT NULL,
-	affiliation_id uuid NOT NULL,
+	tenant_id uuid NOT NULL REFERENCES customers,
+	affiliation_id uuid NOT NULL REFERENCES branches,
 	iban text NOT NULL
 );
 CREATE INDEX ON injection_targets (tenant_id, affiliation_id);
 
 CREATE TABLE integrations (
 	integration_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	tenant_id uuid NOT NULL,
+	tenant_id uuid NOT NULL REFERENCES customers,
 	kind text NOT NULL,
 	endpoint text NOT NULL
 );

@@ -1,18 +1,14 @@
--- Who there is: 20 tenants, five affiliations each in a small tree, and people.
+-- Who there is, as Bulwark is told: the customers and their branches under the ids
+-- that they have, and people.
 
-SELECT count(bulwark.tenant_create(slug, initcap(slug) || ' Trust'))
-FROM unnest('{alder,birch,cedar,elder,hazel,holly,juniper,larch,laurel,linden,maple,oak,olive,pear,pine,rowan,spruce,walnut,willow,yew}'::text[]) AS slug;
-
--- emea > (dach, nordics); americas > latam
-SELECT count(bulwark.affiliation_create(tenant_id, a, upper(a)))
-FROM bulwark.tenants, unnest('{emea,americas}'::text[]) AS a;
-SELECT count(bulwark.affiliation_create(p.tenant_id, c.slug, upper(c.slug), parent_id => p.affiliation_id))
-FROM bulwark.affiliations p JOIN (VALUES ('emea', 'dach'), ('emea', 'nordics'), ('americas', 'latam')) AS c (parent, slug)
-	ON p.slug = c.parent;
+SELECT count(bulwark.tenant_create(slug, initcap(slug) || ' Trust', id => tenant_id)) FROM customers;
+SELECT count(bulwark.affiliation_create(tenant_id, slug, upper(slug), id => affiliation_id)) FROM branches WHERE parent_id IS NULL;
+SELECT count(bulwark.affiliation_create(tenant_id, slug, upper(slug), id => affiliation_id, parent_id => parent_id))
+FROM branches WHERE parent_id IS NOT NULL;
 
 -- Each tenant has its administrator; alder has more people, and fay works for two.
 SELECT count(bulwark.membership_grant(bulwark.principal_create('admin@' || slug || '.example'), tenant_id, 'tenant_admin'))
-FROM bulwark.tenants;
+FROM customers;
 SELECT count(bulwark.principal_create(name || '@demo.example', initcap(name)))
 FROM unnest('{ana,bruno,carla,dan,eve,fay}'::text[]) AS name;
 SELECT count(bulwark.membership_grant(p.principal_id, t.tenant_id, m.role, a.affiliation_id))

@@ -205,6 +205,12 @@ definitions() {
 	SQL
 	verdict "$([ "$(grep -c '^ERROR:' <<<"$seen")" = 4 ] && echo 0 || echo 1)" "refused; and a partition read directly is as empty as its table"
 	expect '^ +0$' "no row"
+	say "A migration adds a table with a tenant column, and its author forgets to protect it."
+	show demo_dba <<-'SQL'
+		CREATE TABLE notes (tenant_id uuid NOT NULL, affiliation_id uuid NOT NULL, body text);
+		DROP TABLE notes;
+	SQL
+	expect '^NOTICE: .*"notes" is protected' "it is protected as the others are"
 }
 
 pooled() {
