@@ -169,8 +169,8 @@ create_base_policies(Oid relid)
 	LinkBasePolicies(relid);
 	if (names.len)
 		ereport(NOTICE,
-				(errmsg("%s on \"%s\" stays denied", names.data, get_rel_name(relid)),
-				 errdetail("Row security was enabled already, without a permissive policy for it.")));
+				(errmsg("row security goes on denying %s on \"%s\"", names.data, get_rel_name(relid)),
+				 errdetail("It was enabled already, without a permissive policy for that.")));
 }
 
 static void

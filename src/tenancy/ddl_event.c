@@ -278,6 +278,8 @@ part_altered(Oid classid, Oid objectid)
 	if (!read_part(classid, objectid, NULL, &before))
 		return;
 	RefuseApp(before.relid, psprintf("changing a %s", before.what));
+	if (OidIsValid(before.referenced) && ProtectionOf(before.relid) != NULL)
+		SettleChanged(before.relid);	/* a foreign key's deferrability */
 	if (!is_our_part(classid, &before))
 		return;
 	SettleChanged(before.relid);

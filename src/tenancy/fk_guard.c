@@ -262,7 +262,7 @@ typedef struct Guard
 	SPIPlanPtr	plan;			/* NULL: nothing to check */
 	Oid			run_as;			/* InvalidOid: the extension's owner */
 	int			ncolumns;		/* those whose change asks for a check: */
-	AttrNumber	columns[INDEX_MAX_KEYS + 1];	/* the key's, then the tenant's if any */
+	AttrNumber	columns[2 * INDEX_MAX_KEYS];	/* the key's, then those that tell the tenant */
 	int			nkeys;
 } Guard;
 
@@ -300,6 +300,9 @@ guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 	guard->nkeys = guard->ncolumns;
 	if (p->tenant_column[0])
 		guard->columns[guard->ncolumns++] = get_attnum(relid, p->tenant_column);
+	else
+		foreach(lc, p->key_columns)
+			guard->columns[guard->ncolumns++] = get_attnum(relid, lfirst(lc));
 	guard->run_as = KeyRunAs(key->referenced, key->referenced_columns);
 
 	plan = SPI_prepare(psprintf("SELECT %s IS NULL OR EXISTS (SELECT FROM %s AS bulwark_k WHERE %s AND %s = %s) "
