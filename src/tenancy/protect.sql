@@ -113,6 +113,8 @@ CREATE VIEW bulwark.protected_tables AS
 		p.protected_by, p.protected_at
 	FROM bulwark_internal.protections p;
 GRANT SELECT ON bulwark.protected_tables TO bulwark_app, bulwark_admin, bulwark_auditor, bulwark_maintenance;
-GRANT SELECT ON bulwark_internal.protections TO bulwark_maintenance;
+-- A dump is made as bulwark_maintenance, too, and holds what is in our tables.
+GRANT USAGE ON SCHEMA bulwark_internal TO bulwark_maintenance;
+GRANT SELECT ON ALL TABLES IN SCHEMA bulwark_internal TO bulwark_maintenance;
 COMMENT ON VIEW bulwark.protected_tables IS
 	'What is protected and how: one row for every table, partition and inheritance child; root names the table that protect() was called for.';
