@@ -39,6 +39,11 @@ export class Database {
     return this.connect({ user: this.login, password: this.password, ...options });
   }
 
+  /** Not to be ended by drop(): it has ended already. */
+  forget(client) {
+    this.clients = this.clients.filter(c => c !== client);
+  }
+
   async drop() {
     for (const client of this.clients.filter(c => c !== this.maintenance)) await client.end();
     await this.maintenance.query(`DROP DATABASE ${this.name} WITH (FORCE)`);
