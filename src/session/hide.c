@@ -15,7 +15,9 @@
 #include "nodes/memnodes.h"
 #include "parser/analyze.h"
 #include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/backend_status.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 /* A ticket, and the header of a JWS or JWE in compact form. */
@@ -26,6 +28,7 @@ static const char *const secret_starts[] = {"bwt1.", "eyJ"};
 #define SECRET_MIN_LENGTH	40
 
 static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
+static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static emit_log_hook_type prev_emit_log = NULL;
 
 /* The first ticket or token in text, and its length; NULL if there is none. */
@@ -106,6 +109,21 @@ hide_new_plans(MemoryContext context)
 	}
 }
 
+/* The ticket that SET (LOCAL) gives as a literal, or NULL: another statement. */
+static const char *
+ticket_literal(Node *stmt)
+{
+	VariableSetStmt *set = (VariableSetStmt *) stmt;
+	Node	   *value;
+
+	if (stmt == NULL || !IsA(stmt, VariableSetStmt) || set->kind != VAR_SET_VALUE ||
+		pg_strcasecmp(set->name, "bulwark.ticket") != 0 || list_length(set->args) != 1)
+		return NULL;
+	value = linitial(set->args);
+	return IsA(value, A_Const) && IsA(&((A_Const *) value)->val, String) ?
+		strVal(&((A_Const *) value)->val) : NULL;
+}
+
 /*
  * The text of a client's statement is in memory that may be written: the
  * client's message, or a plan's copy of it.  That of a statement inside a
@@ -123,8 +141,60 @@ hide_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
 		hide_activity();
 	}
 
+	/* Each ticket would be a statement of its own in pg_stat_statements. */
+	if (ticket_literal(query->utilityStmt) != NULL)
+		query->queryId = 0;
+
 	if (prev_post_parse_analyze)
 		prev_post_parse_analyze(pstate, query, jstate);
+}
+
+/* Does a distributed engine send the text of SET LOCAL on to other nodes? */
+static bool
+settings_are_forwarded(void)
+{
+	static struct config_generic *setting = NULL;
+	static bool looked = false;
+	const char *value;
+
+	if (!looked)
+	{
+		setting = BwFindSetting("citus.propagate_set_commands");
+		looked = true;
+	}
+	if (setting == NULL || (setting->flags & GUC_CUSTOM_PLACEHOLDER) != 0)
+		return false;
+	value = GetConfigOption(setting->name, true, false);
+	return value != NULL && strcmp(value, "local") == 0;
+}
+
+/*
+ * The statement's text has been overwritten, so an engine that forwards it gets
+ * one that holds this statement alone, for as long as it runs.
+ */
+static void
+hide_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					ProcessUtilityContext context, ParamListInfo params,
+					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	const char *ticket = ticket_literal(pstmt->utilityStmt);
+
+	if (ticket != NULL && ((VariableSetStmt *) pstmt->utilityStmt)->is_local && settings_are_forwarded())
+	{
+		StringInfoData text;
+
+		initStringInfo(&text);
+		appendStringInfo(&text, "SET LOCAL bulwark.ticket = %s", quote_literal_cstr(ticket));
+		queryString = text.data;
+		pstmt = copyObject(pstmt);
+		pstmt->stmt_location = 0;
+		pstmt->stmt_len = text.len;
+	}
+
+	if (prev_ProcessUtility)
+		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
 /*
@@ -180,6 +250,8 @@ HideInit(void)
 {
 	prev_post_parse_analyze = post_parse_analyze_hook;
 	post_parse_analyze_hook = hide_post_parse_analyze;
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = hide_ProcessUtility;
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = hide_emit_log;
 }

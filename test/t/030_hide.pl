@@ -48,6 +48,7 @@ log_parameter_max_length = -1
 log_parameter_max_length_on_error = -1
 log_error_verbosity = verbose
 log_min_messages = debug2
+pg_stat_statements.track = all
 log_min_error_statement = debug5
 session_preload_libraries = 'auto_explain'
 auto_explain.log_min_duration = 0
@@ -159,6 +160,7 @@ SQL
 	my $statements = $node->safe_psql('postgres', 'SELECT query FROM pg_stat_statements');
 	like($statements, qr/authenticate/, "$order: pg_stat_statements has the statements");
 	ok(!finds_secret($statements), "I16: $order: pg_stat_statements shows none");
+	unlike($statements, qr/^SET (LOCAL )?bulwark\.ticket/m, "$order: nor does every ticket make a statement of its own");
 	my $log = slurp_file($node->logfile);
 	for my $line (qr/statement: .*bulwark\.ticket/, qr/parameters: \$1 = '\*+'/, qr/Query Text: /,
 		qr/STATEMENT: .*\*{40}/, qr/duration: .*bulwark\.ticket = '\*+'/)
