@@ -106,14 +106,17 @@ describe('keys change', () => {
     await ticketRefused(session, oldTicket);
   });
 
-  test('a key removed during a transaction: its next statement sees nothing', async () => {
-    await transaction(session, async () => {
-      await session.query('SELECT bulwark.authenticate($1)', [await sign(first, claims({ iss: issuer }))]);
-      assert.equal((await session.query('SELECT bulwark.principal_id() AS id')).rows[0].id, ann);
-      await db.setKeys(issuer, keySet(second));
-      assert.equal((await session.query('SELECT bulwark.principal_id() AS id')).rows[0].id, null);
+  for (const level of ['READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE'])
+    test(`a key removed during a ${level} transaction: its next statement sees nothing`, async () => {
+      await db.setKeys(issuer, keySet(first, second));
+      await transaction(session, async () => {
+        await session.query(`SET TRANSACTION ISOLATION LEVEL ${level}`);
+        await session.query('SELECT bulwark.authenticate($1)', [await sign(first, claims({ iss: issuer }))]);
+        assert.equal((await session.query('SELECT bulwark.principal_id() AS id')).rows[0].id, ann);
+        await db.setKeys(issuer, keySet(second));
+        assert.equal((await session.query('SELECT bulwark.principal_id() AS id')).rows[0].id, null);
+      });
     });
-  });
 
   test('a key removed in a transaction that is rolled back stays', async () => {
     await transaction(db.admin, () => db.setKeys(issuer, keySet(first)));
