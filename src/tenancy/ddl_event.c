@@ -61,6 +61,7 @@ typedef struct Part
 	Oid			relid;
 	NameData	name;
 	bool		internal;		/* a foreign key's trigger, say */
+	bool		rewritten;		/* not the row that made it */
 	char		enabled;		/* trigger */
 	Oid			referenced;		/* foreign key: the other table */
 } Part;
@@ -92,6 +93,7 @@ read_part(Oid classid, Oid objectid, Snapshot snapshot, Part *part)
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		part->what = catalog->what;
+		part->rewritten = (tuple->t_data->t_infomask & HEAP_UPDATED) != 0;
 		part->relid = DatumGetObjectId(heap_getattr(tuple, catalog->relation_column,
 													RelationGetDescr(rel), &isnull));
 		if (catalog->name_column != 0)
@@ -196,16 +198,15 @@ column_created(Oid relid)
 static void
 part_created(Oid classid, Oid objectid)
 {
-	Part		part,
-				before;
+	Part		part;
 
 	if (!read_part(classid, objectid, SnapshotSelf, &part))
 		return;
 	RefuseApp(part.relid, psprintf("adding a %s", part.what));
 
-	if (is_our_part(classid, &part) && read_part(classid, objectid, NULL, &before))
+	if (part.rewritten && is_our_part(classid, &part))
 		Weaken(part.relid, psprintf("replacing %s \"%s\"", part.what, NameStr(part.name)));
-	else if (is_our_part(classid, &part))
+	else if (classid == PolicyRelationId && is_our_part(classid, &part))
 		SettleChanged(part.relid);	/* a restore's */
 
 	/* A foreign key: from a protected table it must stay within the tenant, to

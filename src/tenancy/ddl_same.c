@@ -200,7 +200,7 @@ SameTriggerExists(Oid relid, const CreateTrigStmt *stmt)
 			stmt->isconstraint == OidIsValid(trigger->tgconstraint) &&
 			trigger->tgdeferrable == stmt->deferrable &&
 			trigger->tginitdeferred == stmt->initdeferred &&
-			stmt->constrrel == NULL && !OidIsValid(trigger->tgconstrrelid) &&
+			(stmt->constrrel ? RangeVarGetRelid(stmt->constrrel, NoLock, true) : InvalidOid) == trigger->tgconstrrelid &&
 			stmt->whenClause == NULL && heap_attisnull(tuple, Anum_pg_trigger_tgqual, desc) &&
 			stmt->transitionRels == NIL &&
 			heap_attisnull(tuple, Anum_pg_trigger_tgoldtable, desc) &&

@@ -17,6 +17,8 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -150,23 +152,35 @@ guard_argument(Relation pg_trigger, HeapTuple tuple)
 	return pstrdup(VARDATA_ANY(DatumGetByteaPP(args)));
 }
 
+/* A guard bears its key's name, cut and told apart by a hash where it is too long. */
+static char *
+guard_name(const char *key)
+{
+	int			room = NAMEDATALEN - 1 - strlen(TRIGGER_FK_GUARD);
+	int			len = strlen(key);
+	int			cut = pg_mbcliplen(key, len, room - 9);
+
+	if (len <= room)
+		return psprintf(TRIGGER_FK_GUARD "%s", key);
+	return psprintf(TRIGGER_FK_GUARD "%.*s_%08x", cut, key, hash_bytes((const unsigned char *) key, len));
+}
+
 static bool
 guard_matches(Form_pg_trigger trigger, const char *argument, const ForeignKey *key)
 {
-	return strcmp(argument, key->name) == 0 && trigger->tgconstrrelid == key->referenced &&
+	return strcmp(argument, key->name) == 0 &&
+		strcmp(NameStr(trigger->tgname), guard_name(key->name)) == 0 && trigger->tgconstrrelid == key->referenced &&
 		trigger->tgdeferrable == key->deferrable && trigger->tginitdeferred == key->deferred;
 }
 
-/* Drop the guards that match no key; take the keys that have one off the list.
- * Returns the highest number among the guards' names. */
-static int
+/* Take the keys that have their guard off the list; list the guards that match none. */
+static void
 settle_guards(Oid relid, List **keys, List **surplus)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData scankey;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	int			highest = 0;
 
 	ScanKeyInit(&scankey, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, NULL, 1, &scankey);
@@ -179,7 +193,6 @@ settle_guards(Oid relid, List **keys, List **surplus)
 
 		if (trigger->tgisinternal || strncmp(name, TRIGGER_FK_GUARD, strlen(TRIGGER_FK_GUARD)) != 0)
 			continue;
-		highest = Max(highest, atoi(name + strlen(TRIGGER_FK_GUARD)));
 		foreach(lc, *keys)
 		{
 			if (!guard_matches(trigger, guard_argument(rel, tuple), lfirst(lc)))
@@ -193,7 +206,6 @@ settle_guards(Oid relid, List **keys, List **surplus)
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return highest;
 }
 
 void
@@ -202,11 +214,11 @@ FkGuardSync(Oid relid)
 	const Protection *p = ProtectionOf(relid);
 	List	   *keys = p ? guarded_keys(p) : NIL;
 	List	   *surplus = NIL;
-	int			number = settle_guards(relid, &keys, &surplus);
 	char	   *name = QualifiedName(relid);
 	TrustedScope scope;
 	ListCell   *lc;
 
+	settle_guards(relid, &keys, &surplus);
 	if (keys == NIL && surplus == NIL)
 		return;
 	TrustedBegin(&scope);
@@ -215,7 +227,7 @@ FkGuardSync(Oid relid)
 	foreach(lc, keys)
 	{
 		ForeignKey *key = lfirst(lc);
-		const char *trigger = quote_identifier(psprintf(TRIGGER_FK_GUARD "%d", ++number));
+		const char *trigger = quote_identifier(guard_name(key->name));
 
 		Ddl(psprintf("CREATE CONSTRAINT TRIGGER %s AFTER INSERT OR UPDATE ON %s FROM %s %s "
 					 "FOR EACH ROW EXECUTE FUNCTION bulwark_internal.fk_guard(%s)",

@@ -164,18 +164,11 @@ materialized_children(const Protection *p)
 	return result;
 }
 
-static char *
-distinct_condition(const char *column)
-{
-	return psprintf("%s IS DISTINCT FROM %s", RowColumn("old", column), RowColumn("new", column));
-}
-
 void
 MaterializeSync(Oid relid)
 {
 	const Protection *p = ProtectionOf(relid);
 	char	   *name = QualifiedName(relid);
-	Source		source;
 	TrustedScope scope;
 	bool		wanted;
 
@@ -188,12 +181,8 @@ MaterializeSync(Oid relid)
 	TrustedBegin(&scope);
 	if (wanted)
 	{
-		source = source_of(p);
-		Ddl(psprintf("CREATE TRIGGER " TRIGGER_CHILDREN " AFTER UPDATE ON %s FOR EACH ROW WHEN (%s%s%s) "
-					 "EXECUTE FUNCTION bulwark_internal.materialize_children()", name,
-					 source.tenant ? distinct_condition(source.tenant) : "",
-					 source.tenant && source.affiliation ? " OR " : "",
-					 source.affiliation ? distinct_condition(source.affiliation) : ""));
+		Ddl(psprintf("CREATE TRIGGER " TRIGGER_CHILDREN " AFTER UPDATE ON %s "
+					 "FOR EACH ROW EXECUTE FUNCTION bulwark_internal.materialize_children()", name));
 		Ddl(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER " TRIGGER_CHILDREN, name));
 	}
 	else
@@ -447,11 +436,32 @@ refresh_child(const Protection *child, Relation parent, HeapTuple parent_row)
 	TrustedEnd(&scope);
 }
 
+/* Is a column of the row (NULL: none) another than it was? */
+static bool
+column_changed(TriggerData *trigger, const char *column)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	Form_pg_attribute att;
+	Datum		old_value,
+				new_value;
+	bool		old_null,
+				new_null;
+
+	if (column == NULL)
+		return false;
+	att = TupleDescAttr(desc, get_attnum(RelationGetRelid(trigger->tg_relation), column) - 1);
+	old_value = heap_getattr(trigger->tg_trigtuple, att->attnum, desc, &old_null);
+	new_value = heap_getattr(trigger->tg_newtuple, att->attnum, desc, &new_null);
+	return old_null != new_null ||
+		(!old_null && !datum_image_eq(old_value, new_value, att->attbyval, att->attlen));
+}
+
 Datum
 bulwark_materialize_children(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	const Protection *p;
+	Source		source;
 	bool		save = refreshing;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
@@ -461,6 +471,9 @@ bulwark_materialize_children(PG_FUNCTION_ARGS)
 				 errmsg("bulwark_internal.materialize_children() must be called as a row trigger after update")));
 	p = ProtectionOf(RelationGetRelid(trigger->tg_relation));
 	if (p == NULL || SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		return PointerGetDatum(NULL);
+	source = source_of(p);
+	if (!column_changed(trigger, source.tenant) && !column_changed(trigger, source.affiliation))
 		return PointerGetDatum(NULL);
 
 	refreshing = true;
