@@ -21,6 +21,8 @@ CREATE TABLE bulwark_internal.protections (
 	protected_at timestamptz NOT NULL DEFAULT now()
 );
 SELECT pg_extension_config_dump('bulwark_internal.protections', '');
+CREATE INDEX protections_root ON bulwark_internal.protections (root);
+CREATE INDEX protections_parent ON bulwark_internal.protections (parent);
 ALTER TABLE bulwark_internal.protections ENABLE ROW LEVEL SECURITY;
 
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.protections

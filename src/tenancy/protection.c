@@ -168,19 +168,18 @@ ProtectionFromTuple(HeapTuple tuple, TupleDesc desc)
 }
 
 /* Rows of the registry whose column is relid, as committed or as we made them
- * so far; by the primary key where the column has it, else by reading all. */
+ * so far, by the column's index. */
 static List *
-registry_read(Oid registry, AttrNumber column, Oid relid)
+registry_read(Oid registry, const char *index, AttrNumber column, Oid relid)
 {
 	List	   *result = NIL;
 	Relation	rel = table_open(registry, AccessShareLock);
-	Oid			index = column == Anum_relation ? BW_PRIMARY_KEY_INDEX(rel) : InvalidOid;
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
+	scan = systable_beginscan(rel, PrivateRelid(index), true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		result = lappend(result, ProtectionFromTuple(tuple, RelationGetDescr(rel)));
 	systable_endscan(scan);
@@ -249,7 +248,7 @@ ProtectionOf(Oid relid)
 		if (entry)
 			break;
 
-		rows = registry_read(registry, Anum_relation, relid);
+		rows = registry_read(registry, "protections_pkey", Anum_relation, relid);
 		if (!cache_valid)
 			continue;
 		old = MemoryContextSwitchTo(cache_context);
@@ -282,23 +281,23 @@ InheritanceParents(Oid relid)
 }
 
 static List *
-protections_with(AttrNumber column, Oid relid)
+protections_with(const char *index, AttrNumber column, Oid relid)
 {
 	Oid			registry = PrivateRelid(REGISTRY);
 
-	return OidIsValid(registry) ? registry_read(registry, column, relid) : NIL;
+	return OidIsValid(registry) ? registry_read(registry, index, column, relid) : NIL;
 }
 
 List *
 ProtectionsWithRoot(Oid root)
 {
-	return protections_with(Anum_root, root);
+	return protections_with("protections_root", Anum_root, root);
 }
 
 List *
 ProtectionsWithParent(Oid parent)
 {
-	return protections_with(Anum_parent, parent);
+	return protections_with("protections_parent", Anum_parent, parent);
 }
 
 /* The table goes, and its row with it.  Runs inside the drop: no SQL here. */
@@ -316,7 +315,7 @@ ProtectionForget(Oid relid)
 		return;
 	rel = table_open(registry, RowExclusiveLock);
 	ScanKeyInit(&key, Anum_relation, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(rel, BW_PRIMARY_KEY_INDEX(rel), true, NULL, 1, &key);
+	scan = systable_beginscan(rel, PrivateRelid("protections_pkey"), true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		CatalogTupleDelete(rel, &tuple->t_self);
