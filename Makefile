@@ -34,6 +34,10 @@ SQL_PARTS = \
 	src/tenancy/admin_views.sql \
 	src/tenancy/protect.sql \
 	src/tenancy/check.sql \
+	src/tenancy/check_table.sql \
+	src/tenancy/check_rows.sql \
+	src/tenancy/check_database.sql \
+	src/tenancy/isolation_check.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql

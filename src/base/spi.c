@@ -66,6 +66,7 @@ TrustedEnd(TrustedScope *scope)
 uint64
 TrustedExec(const char *sql, int nargs, const Oid *types, const Datum *values, const bool *isnull)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	char	   *nulls = NULL;
 	int			rc;
 
@@ -78,6 +79,7 @@ TrustedExec(const char *sql, int nargs, const Oid *types, const Datum *values, c
 	}
 	rc = SPI_execute_with_args(sql, nargs, unconstify(Oid *, types), unconstify(Datum *, values),
 							   nulls, false, 0);
+	MemoryContextSwitchTo(caller);	/* SPI leaves its own, which ends with it */
 	if (rc < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
 	if (nulls)
