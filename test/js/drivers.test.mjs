@@ -214,29 +214,34 @@ describe('statements', () => {
 });
 
 describe('cursors', () => {
+  const withCursor = async (sql, work, values) => {
+    const cursor = app.query(new Cursor(sql, values));
+    try {
+      return await work(cursor);
+    } finally {
+      await cursor.close(); // or the connection waits for it
+    }
+  };
+
   test('a cursor returns own rows in portions', async () => {
-    await request(app, await b.token(), async () => {
-      const cursor = app.query(new Cursor('SELECT owner FROM lines WHERE line_id > $1', [0]));
+    await request(app, await b.token(), () => withCursor('SELECT owner FROM lines WHERE line_id > $1', async cursor => {
       let rows, total = 0;
       while ((rows = await cursor.read(7)).length) {
         assert.ok(rows.every(row => row.owner === b.slug));
         total += rows.length;
       }
       assert.equal(total, 2 * b.orders);
-      await cursor.close();
-    });
+    }, [0]));
   });
 
   test('I8: a cursor that is open while the membership is revoked returns nothing further', async () => {
     const person = await b.person('viewer');
     const membership = await shop.value('SELECT membership_id FROM bulwark.members WHERE principal_id = $1', person.id);
-    await request(app, await b.token(person), async () => {
-      const cursor = app.query(new Cursor('SELECT owner FROM lines'));
+    await request(app, await b.token(person), () => withCursor('SELECT owner FROM lines', async cursor => {
       assert.equal((await cursor.read(3)).length, 3);
       await shop.value('SELECT bulwark.membership_revoke($1)', membership);
       assert.equal((await cursor.read(100)).length, 0);
-      await cursor.close();
-    });
+    }));
   });
 
   test('I10: a declared cursor shows nothing once its identity is released', async () => {
