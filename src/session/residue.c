@@ -4,7 +4,8 @@
  *		one tenant after another under one login, so an application login may
  *		not leave behind what the next one would run into: temporary objects
  *		that shadow tables, prepared statements, cursors that outlive their
- *		transaction, settings that decide what a name or a policy means.
+ *		transaction, settings that decide what a name or a policy means, a new
+ *		password of the login itself.
  *
  *		A statement that would is refused at once.  What no statement shows
  *		(set_config(), a function that creates in pg_temp) is refused when the
@@ -132,6 +133,10 @@ check_statement(Node *stmt)
 			refuse("LISTEN", HINT_NOT_SHARED);
 			break;
 
+		case T_AlterRoleStmt:	/* every role may change its own password */
+			refuse("changing a role", "Ask an administrator to change it.");
+			break;
+
 		case T_AlterRoleSetStmt:
 		case T_AlterDatabaseSetStmt:
 			refuse("changing the settings of later sessions", "Ask an administrator to change them.");
@@ -169,6 +174,7 @@ residue_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnl
 		case T_DeallocateStmt:
 		case T_DeclareCursorStmt:
 		case T_ListenStmt:
+		case T_AlterRoleStmt:
 		case T_AlterRoleSetStmt:
 		case T_AlterDatabaseSetStmt:
 		case T_VariableSetStmt:

@@ -33,27 +33,18 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* A policy or trigger of ours. */
-typedef struct Guard
+typedef struct Note
 {
-	Oid			classid;
+	SettleKind	kind;
+	SubTransactionId subid;
 	Oid			relid;
-	NameData	name;
-} Guard;
+	Oid			classid;		/* part: pg_policy or pg_trigger */
+	NameData	name;			/* part, column */
+	NameData	new_name;		/* column */
+} Note;
 
-typedef struct Renamed
-{
-	Oid			relid;
-	NameData	old_name;
-	NameData	new_name;
-} Renamed;
-
-/* What the transaction has yet to settle, in its memory context. */
-static List *created = NIL;		/* Oid */
-static List *changed = NIL;		/* Oid */
-static List *renamed = NIL;		/* Renamed * */
-static List *removed = NIL;		/* Guard * */
-static List *switched = NIL;	/* Guard * */
+/* What is yet to be settled, in the transaction's memory context. */
+static List *notes = NIL;
 
 bool
 DdlWatched(void)
@@ -84,96 +75,80 @@ Weaken(Oid relid, const char *what)
 			 errhint("Call bulwark.unprotect() first, which undoes what bulwark.protect() did.")));
 }
 
-void
-SettleCreated(Oid relid)
+static Note *
+add_note(SettleKind kind, Oid relid)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	Note	   *note = palloc0(sizeof(Note));
 
-	created = list_append_unique_oid(created, relid);
+	note->kind = kind;
+	note->subid = GetCurrentSubTransactionId();
+	note->relid = relid;
+	notes = lappend(notes, note);
 	MemoryContextSwitchTo(old);
+	return note;
+}
+
+static bool
+is_noted(SettleKind kind, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, notes)
+	{
+		Note	   *note = lfirst(lc);
+
+		if (note->kind == kind && note->relid == relid)
+			return true;
+	}
+	return false;
+}
+
+void
+SettleRelation(SettleKind kind, Oid relid)
+{
+	if (!is_noted(kind, relid))
+		add_note(kind, relid);
+}
+
+void
+SettlePart(SettleKind kind, Oid classid, Oid relid, const char *name)
+{
+	Note	   *note = add_note(kind, relid);
+
+	note->classid = classid;
+	namestrcpy(&note->name, name);
+}
+
+void
+SettleColumn(Oid relid, const char *old_name, const char *new_name)
+{
+	Note	   *note = add_note(SETTLE_RENAMED, relid);
+
+	namestrcpy(&note->name, old_name);
+	namestrcpy(&note->new_name, new_name);
 }
 
 bool
 IsSettleCreated(Oid relid)
 {
-	return list_member_oid(created, relid);
+	return is_noted(SETTLE_CREATED, relid);
 }
 
-void
-SettleChanged(Oid relid)
-{
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-
-	changed = list_append_unique_oid(changed, relid);
-	MemoryContextSwitchTo(old);
-}
-
-void
-SettleRenamed(Oid relid, const char *old_name, const char *new_name)
-{
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	Renamed    *r = palloc(sizeof(Renamed));
-
-	r->relid = relid;
-	namestrcpy(&r->old_name, old_name);
-	namestrcpy(&r->new_name, new_name);
-	renamed = lappend(renamed, r);
-	MemoryContextSwitchTo(old);
-}
-
-static List *
-append_guard(List *list, Oid classid, Oid relid, const char *name)
-{
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	Guard	   *guard = palloc(sizeof(Guard));
-
-	guard->classid = classid;
-	guard->relid = relid;
-	namestrcpy(&guard->name, name);
-	list = lappend(list, guard);
-	MemoryContextSwitchTo(old);
-	return list;
-}
-
-void
-SettleRemoved(Oid classid, Oid relid, const char *name)
-{
-	removed = append_guard(removed, classid, relid, name);
-}
-
-void
-SettleSwitched(Oid relid, const char *name)
-{
-	switched = append_guard(switched, TriggerRelationId, relid, name);
-}
-
-/* A savepoint rolled back, or the command itself, may have taken it away. */
+/* Is the policy or trigger there?  A trigger's state, if it is. */
 static bool
-relation_exists(Oid relid)
+part_exists(const Note *note, char *enabled)
 {
-	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
-}
-
-static bool
-is_protected(Oid relid)
-{
-	return relation_exists(relid) && ProtectionOf(relid) != NULL;
-}
-
-/* Is it there?  A trigger's state, if it is. */
-static bool
-guard_exists(const Guard *guard, char *enabled)
-{
-	bool		policy = guard->classid == PolicyRelationId;
-	Relation	catalog = table_open(guard->classid, AccessShareLock);
+	bool		policy = note->classid == PolicyRelationId;
+	Relation	catalog = table_open(note->classid, AccessShareLock);
 	ScanKeyData key[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key[0], policy ? Anum_pg_policy_polrelid : Anum_pg_trigger_tgrelid,
-				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(guard->relid));
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(note->relid));
 	ScanKeyInit(&key[1], policy ? Anum_pg_policy_polname : Anum_pg_trigger_tgname,
-				BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&guard->name));
+				BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&note->name));
 	scan = systable_beginscan(catalog, policy ? PolicyPolrelidPolnameIndexId : TriggerRelidNameIndexId,
 							  true, NULL, 2, key);
 	tuple = systable_getnext(scan);
@@ -184,92 +159,86 @@ guard_exists(const Guard *guard, char *enabled)
 	return HeapTupleIsValid(tuple);
 }
 
-/* Our policy or trigger went, and its table is still there. */
+/* A policy or trigger that went while its table stays is missed. */
 static void
-miss_guard(const Guard *guard)
+miss_part(const Note *note)
 {
 	char		enabled;
 
-	if (is_protected(guard->relid) && !guard_exists(guard, &enabled))
-		Weaken(guard->relid, psprintf("dropping %s \"%s\"",
-									  guard->classid == PolicyRelationId ? "policy" : "trigger",
-									  NameStr(guard->name)));
+	if (!part_exists(note, &enabled))
+		Weaken(note->relid, psprintf("dropping %s \"%s\"",
+									 note->classid == PolicyRelationId ? "policy" : "trigger",
+									 NameStr(note->name)));
 }
 
 /* A restore that switches all triggers off, and on again, goes on; ours fire. */
 static void
-switch_on(const Guard *guard)
+switch_on(const Note *note)
 {
 	TrustedScope scope;
 	char		enabled;
 
-	if (!is_protected(guard->relid) || !guard_exists(guard, &enabled) ||
-		enabled == TRIGGER_FIRES_ALWAYS)
+	if (!part_exists(note, &enabled) || enabled == TRIGGER_FIRES_ALWAYS)
 		return;
 	TrustedBegin(&scope);
 	Ddl(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s",
-				 QualifiedName(guard->relid), quote_identifier(NameStr(guard->name))));
+				 QualifiedName(note->relid), quote_identifier(NameStr(note->name))));
 	TrustedEnd(&scope);
 	ereport(NOTICE,
 			(errmsg("trigger \"%s\" of protected table \"%s\" stays enabled always",
-					NameStr(guard->name), get_rel_name(guard->relid))));
-}
-
-static bool
-anything_to_settle(void)
-{
-	return created != NIL || changed != NIL || renamed != NIL || removed != NIL || switched != NIL;
+					NameStr(note->name), get_rel_name(note->relid))));
 }
 
 static void
-forget_all(void)
+settle_note(const Note *note)
 {
-	created = changed = renamed = removed = switched = NIL;
+	/* The command itself may have dropped it later. */
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(note->relid)))
+		return;
+	if (note->kind == SETTLE_CREATED)
+	{
+		ProtectionConsiderNew(note->relid);
+		return;
+	}
+	if (ProtectionOf(note->relid) == NULL)
+		return;
+	switch (note->kind)
+	{
+		case SETTLE_REMOVED:
+			miss_part(note);
+			break;
+		case SETTLE_SWITCHED:
+			switch_on(note);
+			break;
+		case SETTLE_RENAMED:
+			ProtectionColumnRenamed(note->relid, NameStr(note->name), NameStr(note->new_name));
+			break;
+		default:
+			ProtectionSync(note->relid);
+			break;
+	}
 }
 
-/*
- * A policy that went without its table is missed, new relations are considered,
- * changed ones brought up to date.
- */
 void
 Settle(void)
 {
-	List	   *to_consider = created;
-	List	   *to_sync = changed;
-	List	   *to_rename = renamed;
-	List	   *to_miss = removed;
-	List	   *to_switch_on = switched;
+	List	   *settling = notes;
 	ListCell   *lc;
 
-	if (!anything_to_settle() || !IsTransactionState())
+	if (settling == NIL || !IsTransactionState())
 		return;
-	forget_all();
+	notes = NIL;
 	CommandCounterIncrement();
 
-	foreach(lc, to_miss)
-		miss_guard(lfirst(lc));
-	foreach(lc, to_switch_on)
-		switch_on(lfirst(lc));
-	foreach(lc, to_rename)
+	for (int kind = 0; kind < SETTLE_KINDS; kind++)
 	{
-		Renamed    *r = lfirst(lc);
+		foreach(lc, settling)
+		{
+			Note	   *note = lfirst(lc);
 
-		if (is_protected(r->relid))
-			ProtectionColumnRenamed(r->relid, NameStr(r->old_name), NameStr(r->new_name));
-	}
-	foreach(lc, to_consider)
-	{
-		Oid			relid = lfirst_oid(lc);
-
-		if (relation_exists(relid))
-			ProtectionConsiderNew(relid);
-	}
-	foreach(lc, to_sync)
-	{
-		Oid			relid = lfirst_oid(lc);
-
-		if (is_protected(relid))
-			ProtectionSync(relid);
+			if (note->kind == kind)
+				settle_note(note);
+		}
 	}
 }
 
@@ -281,7 +250,7 @@ ddl_xact(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
 			/* Noted outside any command: a function in C made a table, say. */
-			if (anything_to_settle())
+			if (notes != NIL)
 			{
 				PushActiveSnapshot(GetTransactionSnapshot());
 				Settle();
@@ -291,10 +260,25 @@ ddl_xact(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
-			forget_all();
+			notes = NIL;
 			break;
 		default:
 			break;
+	}
+}
+
+/* What a savepoint undoes did not happen: forget it.  Later ones have higher ids. */
+static void
+ddl_subxact(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	ListCell   *lc;
+
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	foreach(lc, notes)
+	{
+		if (((Note *) lfirst(lc))->subid >= subid)
+			notes = foreach_delete_current(notes, lc);
 	}
 }
 
@@ -304,4 +288,5 @@ DdlInit(void)
 	DdlEventInit();
 	DdlCommandInit();
 	RegisterXactCallback(ddl_xact, NULL);
+	RegisterSubXactCallback(ddl_subxact, NULL);
 }

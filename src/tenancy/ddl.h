@@ -21,14 +21,23 @@ extern void RefuseApp(Oid relid, const char *what);
 /* A protection is taken apart: an error, for a superuser a warning. */
 extern void Weaken(Oid relid, const char *what);
 
-extern void SettleCreated(Oid relid);	/* a new relation, or a new child */
+/*
+ * What the running command did, to be settled when it is done, in this order.
+ */
+typedef enum SettleKind
+{
+	SETTLE_REMOVED,				/* a policy or trigger of ours went, perhaps with its table */
+	SETTLE_SWITCHED,			/* a superuser switched a trigger of ours off */
+	SETTLE_RENAMED,				/* a column of a protected relation */
+	SETTLE_CREATED,				/* a new relation, or a new child */
+	SETTLE_CHANGED				/* a protected relation */
+} SettleKind;
+#define SETTLE_KINDS	(SETTLE_CHANGED + 1)
+
+extern void SettleRelation(SettleKind kind, Oid relid);
+extern void SettlePart(SettleKind kind, Oid classid, Oid relid, const char *name);
+extern void SettleColumn(Oid relid, const char *old_name, const char *new_name);
 extern bool IsSettleCreated(Oid relid);
-extern void SettleChanged(Oid relid);	/* a protected relation */
-extern void SettleRenamed(Oid relid, const char *old_name, const char *new_name);
-/* Our policy or trigger went, perhaps with its table. */
-extern void SettleRemoved(Oid classid, Oid relid, const char *name);
-/* A superuser switched our trigger off, perhaps with all others for a restore. */
-extern void SettleSwitched(Oid relid, const char *name);
 /* The command is done: act on all that. */
 extern void Settle(void);
 

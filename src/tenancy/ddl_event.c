@@ -184,7 +184,7 @@ relation_created(Oid relid)
 	if (read_part(IndexRelationId, relid, SnapshotSelf, &index))
 		RefuseApp(index.relid, "CREATE INDEX");
 	else if (is_new_table(relid))
-		SettleCreated(relid);
+		SettleRelation(SETTLE_CREATED, relid);
 }
 
 static void
@@ -192,7 +192,7 @@ column_created(Oid relid)
 {
 	RefuseApp(relid, "ADD COLUMN");
 	if (ProtectionOf(relid) != NULL)
-		SettleChanged(relid);
+		SettleRelation(SETTLE_CHANGED, relid);
 }
 
 static void
@@ -207,16 +207,16 @@ part_created(Oid classid, Oid objectid)
 	if (part.rewritten && is_our_part(classid, &part))
 		Weaken(part.relid, psprintf("replacing %s \"%s\"", part.what, NameStr(part.name)));
 	else if (classid == PolicyRelationId && is_our_part(classid, &part))
-		SettleChanged(part.relid);	/* a restore's */
+		SettleRelation(SETTLE_CHANGED, part.relid);	/* a restore's */
 
 	/* A foreign key: from a protected table it must stay within the tenant, to
 	 * one it may make a child. */
 	if (OidIsValid(part.referenced))
 	{
 		if (ProtectionOf(part.relid) != NULL)
-			SettleChanged(part.relid);
+			SettleRelation(SETTLE_CHANGED, part.relid);
 		else if (ProtectionOf(part.referenced) != NULL)
-			SettleCreated(part.relid);
+			SettleRelation(SETTLE_CREATED, part.relid);
 	}
 }
 
@@ -226,14 +226,14 @@ column_altered(const Protection *protection, int attnum)
 	char	   *column = get_attname(protection->relid, attnum, true);
 	FormData_pg_attribute now;
 
-	SettleChanged(protection->relid);
+	SettleRelation(SETTLE_CHANGED, protection->relid);
 	if (column == NULL || !new_attribute(protection->relid, attnum, &now))
 		return;
 	if (strcmp(column, NameStr(now.attname)) != 0)
 	{
 		if (is_key_column(protection, column))
 			Weaken(protection->relid, psprintf("renaming column \"%s\"", column));
-		SettleRenamed(protection->relid, column, NameStr(now.attname));
+		SettleColumn(protection->relid, column, NameStr(now.attname));
 	}
 	else if (is_key_column(protection, column) &&
 			 now.atttypid != get_atttype(protection->relid, attnum))
@@ -251,23 +251,24 @@ relation_altered(Oid relid, int attnum)
 	if (attnum > 0)
 		column_altered(protection, attnum);
 	else
-		SettleChanged(relid);
+		SettleRelation(SETTLE_CHANGED, relid);
 }
 
 /* A child came to a parent, or left it. */
 static void
 inheritance_altered(Oid child, Oid parent)
 {
-	/* A partition that a function makes for the login is a new table. */
-	if (!IsSettleCreated(child))
+	/* A partition made for the login by a SECURITY DEFINER function is a new
+	 * table; one of its own making could bring checks that run others' rows. */
+	if (!IsSettleCreated(child) || !InLocalUserIdChange())
 	{
 		RefuseApp(child, "changing the parents");
 		RefuseApp(parent, "changing the children");
 	}
 	if (ProtectionOf(child) != NULL)
-		SettleChanged(child);
+		SettleRelation(SETTLE_CHANGED, child);
 	else if (ProtectionOf(parent) != NULL)
-		SettleCreated(child);
+		SettleRelation(SETTLE_CREATED, child);
 }
 
 static void
@@ -280,10 +281,10 @@ part_altered(Oid classid, Oid objectid)
 		return;
 	RefuseApp(before.relid, psprintf("changing a %s", before.what));
 	if (OidIsValid(before.referenced) && ProtectionOf(before.relid) != NULL)
-		SettleChanged(before.relid);	/* a foreign key's deferrability */
+		SettleRelation(SETTLE_CHANGED, before.relid);	/* a foreign key's deferrability */
 	if (!is_our_part(classid, &before))
 		return;
-	SettleChanged(before.relid);
+	SettleRelation(SETTLE_CHANGED, before.relid);
 
 	if (classid == TriggerRelationId &&
 		read_part(classid, objectid, SnapshotSelf, &now) &&
@@ -294,7 +295,7 @@ part_altered(Oid classid, Oid objectid)
 			return;
 		if (superuser())
 		{
-			SettleSwitched(before.relid, NameStr(before.name));
+			SettlePart(SETTLE_SWITCHED, classid, before.relid, NameStr(before.name));
 			return;
 		}
 	}
@@ -319,7 +320,7 @@ relation_dropped(Oid relid, int attnum)
 	column = get_attname(relid, attnum, true);
 	if (column != NULL && is_key_column(protection, column))
 		Weaken(relid, psprintf("dropping column \"%s\"", column));
-	SettleChanged(relid);
+	SettleRelation(SETTLE_CHANGED, relid);
 }
 
 static void
@@ -331,7 +332,7 @@ part_dropped(Oid classid, Oid objectid)
 		return;
 	RefuseApp(part.relid, psprintf("dropping a %s", part.what));
 	if (is_our_part(classid, &part))
-		SettleRemoved(classid, part.relid, NameStr(part.name));
+		SettlePart(SETTLE_REMOVED, classid, part.relid, NameStr(part.name));
 }
 
 static void

@@ -31,6 +31,8 @@ BEGIN
 		SELECT bulwark.protect('shop.#calls', 'tenant_id');
 		CREATE POLICY mine ON shop.#orders USING (true);
 		CREATE FUNCTION shop.#nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+		CREATE FUNCTION shop.#partition() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = shop AS
+			'CREATE TABLE shop.x PARTITION OF shop.#calls FOR VALUES FROM (10) TO (20)';
 		CREATE TRIGGER mine BEFORE INSERT ON shop.#orders FOR EACH ROW WHEN (false) EXECUTE FUNCTION shop.#nothing();
 	$ddl$, '#', prefix);
 	EXECUTE (SELECT string_agg(format('ALTER TABLE %s OWNER TO %I;', c.oid::regclass, owner), ' ') FROM pg_class c
@@ -116,6 +118,9 @@ INSERT INTO attempts (what, statement, app, owner) VALUES
 	('I20: a materialized view', 'CREATE MATERIALIZED VIEW shop.x AS SELECT * FROM shop.#orders', '42501', 'ok'),
 	('I21: a publication', 'CREATE PUBLICATION p FOR TABLE shop.#orders', '42501', 'ok'),
 	('a foreign key from another table', 'CREATE TABLE shop.x (id int REFERENCES shop.#orders)', '42501', 'ok'),
+	('I20: a partition with a check of one''s own', 'CREATE TABLE shop.x PARTITION OF shop.#calls (CHECK (id <> 0)) FOR VALUES FROM (10) TO (20)', '42501', 'ok'),
+	('I20: a child with a check of one''s own', 'CREATE TABLE shop.x (CHECK (note <> $$x$$)) INHERITS (shop.#orders)', '42501', 'ok'),
+	('a partition made by a definer function', 'SELECT shop.#partition()', 'ok', 'ok'),
 	('I20: attach a partition', 'ALTER TABLE shop.#calls ATTACH PARTITION shop.#loose FOR VALUES FROM (10) TO (20)', '42501', 'ok'),
 	('I20: detach a partition', 'ALTER TABLE shop.#calls DETACH PARTITION shop.#calls_1', '42501', 'ok'),
 	('I20: inherit', 'CREATE TABLE shop.x (LIKE shop.#loose); ALTER TABLE shop.x ADD place uuid, ADD note text, ALTER id SET NOT NULL; ALTER TABLE shop.x INHERIT shop.#orders', '42501', 'ok'),
@@ -220,6 +225,25 @@ SELECT is(is_protected(t), expected, what) FROM (VALUES
 	('shop.ignored', 'not protected', 'I20: bulwark.new_tables = ignore')) AS v (t, expected, what);
 BEGIN; SAVEPOINT s; CREATE TABLE shop.undone (id int, tenant_id uuid); ROLLBACK TO s; COMMIT;
 SELECT is(to_regclass('shop.undone'), NULL, 'a table that a savepoint undoes is forgotten');
+-- A command that fails after it has renamed: the registry keeps the old name.
+BEGIN;
+SAVEPOINT s;
+CREATE FUNCTION shop.fail() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE division_by_zero; END';
+CREATE EVENT TRIGGER pgtap_definitions_fail ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION shop.fail();
+SET LOCAL bulwark.new_tables = ignore;
+\set ON_ERROR_STOP off
+SAVEPOINT inner_one;
+ALTER TABLE shop.new RENAME tenant_id TO renamed;
+ROLLBACK TO inner_one;
+\set ON_ERROR_STOP on
+DROP EVENT TRIGGER pgtap_definitions_fail;
+CREATE TABLE shop.another (id int);
+SELECT is((SELECT tenant_column FROM bulwark_internal.protections WHERE relation = 'shop.new'::regclass), 'tenant_id',
+	'a rename that a savepoint undoes is forgotten');
+ROLLBACK;
+CREATE FUNCTION shop.caught() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN RETURN 1; END';
+CREATE TABLE shop.caught AS SELECT shop.caught() AS id, NULL::uuid AS tenant_id;
+SELECT is(is_protected('shop.caught'), 'protected', 'a new table is considered though its query caught an error');
 DROP TABLE shop.new, shop.calls_2;
 SELECT is((SELECT count(*) FROM bulwark_internal.protections p WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.relation)),
 	0::bigint, 'a dropped table leaves no protection behind');

@@ -60,6 +60,7 @@ refused($s, 'PREPARE early AS SELECT 1;', 'PREPARE, even before');
 refused($s, 'LISTEN early;', 'LISTEN, even before');
 refused($s, 'CREATE TEMP TABLE early (a int);', 'a temporary table, even before');
 refused($s, "ALTER ROLE app SET search_path = own;", 'settings of later sessions');
+refused($s, "ALTER ROLE app PASSWORD NULL;", 'a new password');
 refused($s, as('a', '') =~ s/BEGIN;/BEGIN; SET search_path = own;/r, 'a setting made before the identity, in its transaction');
 
 # --- Statements that leave something ------------------------------------------
