@@ -21,6 +21,8 @@ CREATE TABLE persona (id int PRIMARY KEY, tenant_id varchar(8) NOT NULL, place i
 CREATE TABLE calls (id int PRIMARY KEY, persona_id int REFERENCES persona ON UPDATE CASCADE, touched int DEFAULT 0);
 CREATE TRIGGER touched BEFORE UPDATE ON calls FOR EACH ROW EXECUTE FUNCTION touched();
 CREATE TABLE recording (id int, call_id int REFERENCES calls) PARTITION BY RANGE (id);
+CREATE INDEX ON recording (call_id);
+CREATE INDEX ON calls (persona_id);
 CREATE TABLE recording_1 PARTITION OF recording FOR VALUES FROM (0) TO (1000);
 INSERT INTO persona VALUES (1, 'a', 1), (2, 'a', 2), (3, 'b', 1);
 INSERT INTO calls SELECT g, 1 + g % 3 FROM generate_series(1, 3000) g;

@@ -270,8 +270,7 @@ FkGuardSyncReferencing(Oid relid)
 typedef struct Guard
 {
 	Oid			trigger;		/* hash key */
-	uint64		generation;		/* of the registry that the plan was made for */
-	SPIPlanPtr	plan;			/* NULL: nothing to check */
+	KeptPlan	kept;
 	Oid			run_as;			/* InvalidOid: the extension's owner */
 	int			ncolumns;		/* those whose change asks for a check: */
 	AttrNumber	columns[2 * INDEX_MAX_KEYS];	/* the key's, then those that tell the tenant */
@@ -304,7 +303,6 @@ guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 	char	   *tenant = comparable_tenant(p, "bulwark_r", by_id);
 	Oid			type = TIDOID;
 	ListCell   *lc;
-	SPIPlanPtr	plan;
 
 	guard->ncolumns = 0;
 	foreach(lc, key->columns)
@@ -317,15 +315,13 @@ guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 			guard->columns[guard->ncolumns++] = get_attnum(relid, lfirst(lc));
 	guard->run_as = KeyRunAs(key->referenced, key->referenced_columns);
 
-	plan = SPI_prepare(psprintf("SELECT %s IS NULL OR EXISTS (SELECT FROM %s AS bulwark_k WHERE %s AND %s = %s) "
-								"FROM ONLY %s AS bulwark_r WHERE bulwark_r.ctid = $1",
-								tenant, QualifiedName(key->referenced),
-								KeyCondition(key->columns, "bulwark_r", key->referenced, key->referenced_columns, "bulwark_k"),
-								comparable_tenant(referenced, "bulwark_k", by_id), tenant, QualifiedName(relid)),
-					   1, &type);
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "cannot prepare the check of foreign key \"%s\"", key->name);
-	guard->plan = plan;
+	KeptPlanSet(&guard->kept,
+				psprintf("SELECT %s IS NULL OR EXISTS (SELECT FROM %s AS bulwark_k WHERE %s AND %s = %s) "
+						 "FROM ONLY %s AS bulwark_r WHERE bulwark_r.ctid = $1",
+						 tenant, QualifiedName(key->referenced),
+						 KeyCondition(key->columns, "bulwark_r", key->referenced, key->referenced_columns, "bulwark_k"),
+						 comparable_tenant(referenced, "bulwark_k", by_id), tenant, QualifiedName(relid)),
+				1, &type);
 }
 
 /* The plan of a guard, made anew when what it was made from has changed. */
@@ -346,17 +342,11 @@ guard_lookup(TriggerData *trigger)
 	}
 	guard = hash_search(guards, &trigger->tg_trigger->tgoid, HASH_ENTER, &found);
 	if (!found)
-	{
-		guard->plan = NULL;
-		guard->generation = 0;
-	}
-	if (guard->generation == ProtectionGeneration() && (guard->plan == NULL || SPI_plan_is_valid(guard->plan)))
+		memset(&guard->kept, 0, sizeof(KeptPlan));
+	if (KeptPlanValid(&guard->kept))
 		return guard;
 
-	if (guard->plan)
-		SPI_freeplan(guard->plan);
-	guard->plan = NULL;
-	guard->generation = 0;
+	KeptPlanReset(&guard->kept);
 	tuple = SearchSysCache1(CONSTROID,
 							ObjectIdGetDatum(get_relation_constraint_oid(relid, trigger->tg_trigger->tgargs[0], false)));
 	if (!HeapTupleIsValid(tuple))
@@ -371,7 +361,8 @@ guard_lookup(TriggerData *trigger)
 		guard_prepare(guard, relid, key);
 		TrustedEnd(&scope);
 	}
-	guard->generation = ProtectionGeneration();
+	else
+		KeptPlanSet(&guard->kept, NULL, 0, NULL);
 	return guard;
 }
 
@@ -420,7 +411,7 @@ bulwark_fk_guard(PG_FUNCTION_ARGS)
 	name = trigger->tg_trigger->tgargs[0];
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	guard = guard_lookup(trigger);
-	if (guard->plan == NULL || !check_required(guard, trigger, row))
+	if (guard->kept.plan == NULL || !check_required(guard, trigger, row))
 		return PointerGetDatum(NULL);
 
 	TrustedBegin(&scope);
@@ -428,7 +419,7 @@ bulwark_fk_guard(PG_FUNCTION_ARGS)
 		SetUserIdAndSecContext(guard->run_as, scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
 							   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
 	ctid = PointerGetDatum(&row->t_self);
-	if (SPI_execute_plan(guard->plan, &ctid, NULL, false, 1) != SPI_OK_SELECT)
+	if (SPI_execute_plan(guard->kept.plan, &ctid, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "the check of foreign key \"%s\" failed", name);
 	if (SPI_processed > 0)
 	{

@@ -195,8 +195,7 @@ MaterializeSync(Oid relid)
 typedef struct Filler
 {
 	Oid			trigger;		/* hash key */
-	uint64		generation;
-	SPIPlanPtr	plan;			/* the key's values -> the parent's tenant and affiliation */
+	KeptPlan	kept;			/* the key's values -> the parent's tenant and affiliation */
 	Oid			run_as;
 	int			nkeys;
 	AttrNumber	keys[INDEX_MAX_KEYS];
@@ -245,11 +244,10 @@ filler_prepare(Filler *filler, const Protection *p)
 		appendStringInfo(&targets, "%s%s", targets.len ? ", " : "", RowColumn("bulwark_p", source.affiliation));
 	}
 	filler->run_as = KeyRunAs(p->parent, p->parent_columns);
-	filler->plan = SPI_prepare(psprintf("SELECT %s FROM %s AS bulwark_p WHERE %s FOR SHARE",
-										targets.data, QualifiedName(p->parent), condition.data),
-							   filler->nkeys, types);
-	if (filler->plan == NULL || SPI_keepplan(filler->plan) != 0)
-		elog(ERROR, "cannot prepare the look-up of the parent of \"%s\"", get_rel_name(p->relid));
+	KeptPlanSet(&filler->kept,
+				psprintf("SELECT %s FROM %s AS bulwark_p WHERE %s FOR SHARE",
+						 targets.data, QualifiedName(p->parent), condition.data),
+				filler->nkeys, types);
 }
 
 static Filler *
@@ -268,16 +266,11 @@ filler_lookup(TriggerData *trigger)
 	}
 	filler = hash_search(fillers, &trigger->tg_trigger->tgoid, HASH_ENTER, &found);
 	if (!found)
-	{
-		filler->plan = NULL;
-		filler->generation = 0;
-	}
-	if (filler->plan && filler->generation == ProtectionGeneration() && SPI_plan_is_valid(filler->plan))
+		memset(&filler->kept, 0, sizeof(KeptPlan));
+	if (KeptPlanValid(&filler->kept))
 		return filler;
 
-	if (filler->plan)
-		SPI_freeplan(filler->plan);
-	filler->plan = NULL;
+	KeptPlanReset(&filler->kept);
 	p = ProtectionOf(RelationGetRelid(trigger->tg_relation));
 	if (p == NULL || !p->materialize)
 		ereport(ERROR,
@@ -286,7 +279,6 @@ filler_lookup(TriggerData *trigger)
 	TrustedBegin(&scope);
 	filler_prepare(filler, p);
 	TrustedEnd(&scope);
-	filler->generation = ProtectionGeneration();
 	return filler;
 }
 
@@ -330,7 +322,7 @@ look_up_parent(const Filler *filler, TupleDesc desc, HeapTuple row, Datum *value
 	if (OidIsValid(filler->run_as))
 		SetUserIdAndSecContext(filler->run_as, scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
 							   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	if (SPI_execute_plan(filler->plan, keys, NULL, false, 1) != SPI_OK_SELECT)
+	if (SPI_execute_plan(filler->kept.plan, keys, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "the look-up of a parent failed");
 	for (int i = 0; SPI_processed > 0 && i < filler->ncolumns; i++)
 	{
@@ -381,6 +373,50 @@ bulwark_materialize_row(PG_FUNCTION_ARGS)
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, desc, filler->ncolumns, columns, values, isnull));
 }
 
+typedef struct Refresher
+{
+	Oid			child;			/* hash key */
+	KeptPlan	kept;			/* the parent's key -> its rows updated */
+} Refresher;
+
+static HTAB *refreshers = NULL;
+
+static Refresher *
+refresher_lookup(const Protection *child)
+{
+	const char *column = column_if_there(child->relid, MATERIALIZED_TENANT) ? MATERIALIZED_TENANT : MATERIALIZED_AFFILIATION;
+	Refresher  *refresher;
+	bool		found;
+	Oid			types[INDEX_MAX_KEYS];
+	StringInfoData sql;
+
+	if (refreshers == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(Refresher)};
+
+		refreshers = hash_create("bulwark parents of children", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	refresher = hash_search(refreshers, &child->relid, HASH_ENTER, &found);
+	if (!found)
+		memset(&refresher->kept, 0, sizeof(KeptPlan));
+	if (KeptPlanValid(&refresher->kept))
+		return refresher;
+
+	KeptPlanReset(&refresher->kept);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "UPDATE %s AS bulwark_c SET %s = %s WHERE ", QualifiedName(child->relid), column, column);
+	for (int i = 0; i < list_length(child->key_columns); i++)
+	{
+		const char *parent_column = list_nth(child->parent_columns, i);
+
+		types[i] = get_atttype(child->parent, get_attnum(child->parent, parent_column));
+		appendStringInfo(&sql, "%s$%d %s %s", i ? " AND " : "", i + 1, EqualityOperator(child->parent, parent_column),
+						 RowColumn("bulwark_c", list_nth(child->key_columns, i)));
+	}
+	KeptPlanSet(&refresher->kept, sql.data, list_length(child->key_columns), types);
+	return refresher;
+}
+
 /*
  * Rewrite a child's rows of one parent: their own trigger fetches the values.
  * As their owner, whose triggers and checks run; with the latest rows even in
@@ -389,48 +425,32 @@ bulwark_materialize_row(PG_FUNCTION_ARGS)
 static void
 refresh_child(const Protection *child, Relation parent, HeapTuple parent_row)
 {
-	TupleDesc	desc = RelationGetDescr(parent);
-	const char *column = column_if_there(child->relid, MATERIALIZED_TENANT) ? MATERIALIZED_TENANT : MATERIALIZED_AFFILIATION;
 	Datum		keys[INDEX_MAX_KEYS];
-	Oid			types[INDEX_MAX_KEYS];
-	int			nkeys = list_length(child->key_columns);
-	Oid			owner = RelationOwner(child->relid);
-	StringInfoData sql;
-	SPIPlanPtr	plan;
 	Snapshot	snapshot = InvalidSnapshot;
 	Snapshot	crosscheck = InvalidSnapshot;
 	TrustedScope scope;
 	int			rc;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "UPDATE %s AS bulwark_c SET %s = %s WHERE ", QualifiedName(child->relid), column, column);
-	for (int i = 0; i < nkeys; i++)
+	for (int i = 0; i < list_length(child->parent_columns); i++)
 	{
 		AttrNumber	attnum = get_attnum(RelationGetRelid(parent), list_nth(child->parent_columns, i));
 		bool		isnull;
 
-		keys[i] = heap_getattr(parent_row, attnum, desc, &isnull);
-		types[i] = TupleDescAttr(desc, attnum - 1)->atttypid;
+		keys[i] = heap_getattr(parent_row, attnum, RelationGetDescr(parent), &isnull);
 		if (isnull)
 			return;
-		appendStringInfo(&sql, "%s$%d %s %s", i ? " AND " : "", i + 1,
-						 EqualityOperator(child->parent, list_nth(child->parent_columns, i)),
-						 RowColumn("bulwark_c", list_nth(child->key_columns, i)));
 	}
 
 	TrustedBegin(&scope);
-	SetUserIdAndSecContext(owner, scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+	SetUserIdAndSecContext(RelationOwner(child->relid), scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	plan = SPI_prepare(sql.data, nkeys, types);
-	if (plan == NULL)
-		elog(ERROR, "cannot prepare the update of \"%s\"", get_rel_name(child->relid));
 	if (IsolationUsesXactSnapshot())
 	{
 		CommandCounterIncrement();
 		snapshot = GetLatestSnapshot();
 		crosscheck = GetTransactionSnapshot();
 	}
-	rc = SPI_execute_snapshot(plan, keys, NULL, snapshot, crosscheck, false, true, 0);
+	rc = SPI_execute_snapshot(refresher_lookup(child)->kept.plan, keys, NULL, snapshot, crosscheck, false, true, 0);
 	if (rc != SPI_OK_UPDATE)
 		elog(ERROR, "the update of \"%s\" failed: %s", get_rel_name(child->relid), SPI_result_code_string(rc));
 	TrustedEnd(&scope);

@@ -31,8 +31,19 @@ extern List *InheritanceParents(Oid relid);
 
 /* A row of the registry, in the current memory context. */
 extern Protection *ProtectionFromTuple(HeapTuple tuple, TupleDesc desc);
-/* Changes whenever the registry may have. */
-extern uint64 ProtectionGeneration(void);
+/*
+ * A plan kept from one call to the next, while the registry and what the plan
+ * reads stay as they are.  All zeros: none yet; a plan of NULL: nothing to run.
+ */
+typedef struct KeptPlan
+{
+	uint64		generation;
+	SPIPlanPtr	plan;
+} KeptPlan;
+extern bool KeptPlanValid(const KeptPlan *kept);
+/* Let go of the old plan; then make the new one and keep it. */
+extern void KeptPlanReset(KeptPlan *kept);
+extern void KeptPlanSet(KeptPlan *kept, const char *sql, int nargs, Oid *types);
 /* The same column names in the same order? */
 extern bool SameNames(List *a, List *b);
 /* The same protection, however it was asked for? */

@@ -86,12 +86,6 @@ registry_changed(Datum arg, Oid relid)
 	}
 }
 
-uint64
-ProtectionGeneration(void)
-{
-	return generation;
-}
-
 void
 ProtectionInit(void)
 {
@@ -185,6 +179,36 @@ registry_read(Oid registry, const char *index, AttrNumber column, Oid relid)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+bool
+KeptPlanValid(const KeptPlan *kept)
+{
+	return kept->generation == generation && (kept->plan == NULL || SPI_plan_is_valid(kept->plan));
+}
+
+void
+KeptPlanReset(KeptPlan *kept)
+{
+	if (kept->plan)
+		SPI_freeplan(kept->plan);
+	kept->plan = NULL;
+	kept->generation = 0;
+}
+
+/* Between TrustedBegin and TrustedEnd.  sql NULL: there is nothing to run. */
+void
+KeptPlanSet(KeptPlan *kept, const char *sql, int nargs, Oid *types)
+{
+	if (sql)
+	{
+		SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "cannot prepare \"%s\"", sql);
+		kept->plan = plan;
+	}
+	kept->generation = generation;
 }
 
 bool
