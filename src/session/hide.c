@@ -31,6 +31,9 @@ static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static emit_log_hook_type prev_emit_log = NULL;
 
+/* The client's message that has been read already; it goes with MessageContext. */
+static const char *read_message = NULL;
+
 /* The first ticket or token in text, and its length; NULL if there is none. */
 static const char *
 find_secret(const char *text, size_t *length)
@@ -124,15 +127,34 @@ ticket_literal(Node *stmt)
 		strVal(&((A_Const *) value)->val) : NULL;
 }
 
+static void
+forget_read_message(void *arg)
+{
+	read_message = NULL;
+}
+
+/* A message may hold many statements: read it at the first. */
+static void
+remember_read_message(const char *text)
+{
+	static MemoryContextCallback forget = {.func = forget_read_message};
+
+	if (read_message == NULL)
+		MemoryContextRegisterResetCallback(MessageContext, &forget);
+	read_message = text;
+}
+
 /*
  * The text of a client's statement is in memory that may be written: the
  * client's message, or a plan's copy of it.  That of a statement inside a
  * function may be a constant, and is not published.
  */
 static void
-hide_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+hide_statement(const char *text)
 {
-	if (StatementDepth() == 0 && HideSecrets(unconstify(char *, pstate->p_sourcetext)))
+	if (text == NULL || text == read_message)
+		return;
+	if (HideSecrets(unconstify(char *, text)))
 	{
 		if (debug_query_string != NULL)
 			HideSecrets(unconstify(char *, debug_query_string));
@@ -140,6 +162,15 @@ hide_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
 			hide_new_plans(MessageContext);
 		hide_activity();
 	}
+	if (text == debug_query_string && MessageContext != NULL)
+		remember_read_message(text);
+}
+
+static void
+hide_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
+{
+	if (StatementDepth() == 0)
+		hide_statement(pstate->p_sourcetext);
 
 	/* Each ticket would be a statement of its own in pg_stat_statements. */
 	if (ticket_literal(query->utilityStmt) != NULL)
@@ -198,8 +229,8 @@ hide_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTr
 }
 
 /*
- * The statement that a log line would quote.  It may not have been parsed yet,
- * so the line gets a copy; where there is no room for one, no statement at all.
+ * The statement that a log line quotes.  It may not have been parsed yet, so
+ * the line gets a copy; where there is no room for one, no statement at all.
  */
 static void
 hide_logged_statement(ErrorData *edata)
@@ -208,7 +239,9 @@ hide_logged_statement(ErrorData *edata)
 	Size		size;
 	char	   *copy = NULL;
 
-	if (debug_query_string == NULL || find_secret(debug_query_string, &length) == NULL)
+	if (debug_query_string == NULL || edata->hide_stmt ||
+		(edata->elevel != LOG && edata->elevel < log_min_error_statement) ||
+		find_secret(debug_query_string, &length) == NULL)
 		return;
 
 	size = strlen(debug_query_string) + 1;
