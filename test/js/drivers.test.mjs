@@ -7,7 +7,8 @@ import { Readable } from 'node:stream';
 import pg from 'pg';
 import Cursor from 'pg-cursor';
 import copy from 'pg-copy-streams';
-import { Shop, prove, request } from './shop.mjs';
+import { prove, request } from './provider.mjs';
+import { Shop } from './shop.mjs';
 
 let shop, app, a, b;
 

@@ -8,7 +8,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Shop, prove, request } from './shop.mjs';
+import { prove, request } from './provider.mjs';
+import { Shop } from './shop.mjs';
 
 const PGBOUNCER = '/usr/sbin/pgbouncer';
 const PORT = 6432;

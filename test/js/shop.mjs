@@ -1,12 +1,8 @@
 // A shop of many tenants for the tests of drivers, pools and mappers: customers,
 // their orders, and lines, which belong to their order's tenant.  Every row says
 // in plain text whose it is, so that a test can tell without asking Bulwark.
-import { randomUUID } from 'node:crypto';
-import * as jose from 'jose';
-import { Database, makeKey, transaction } from './support.mjs';
-
-const ISSUER = 'https://login.shop.example';
-const AUDIENCE = 'https://api.shop.example';
+import { Provider } from './provider.mjs';
+import { Database } from './support.mjs';
 
 const TABLES = `
   CREATE TABLE customers (
@@ -65,29 +61,16 @@ class Tenant {
     await this.shop.admin.query(FILL, [this.id, this.slug, this.orders]);
   }
 
-  /** A principal with that role: its id and the subject of its tokens. */
-  async person(role) {
-    const subject = randomUUID();
-    const id = await this.shop.principal(`${subject}@${this.slug}.example`, { [this.id]: role }, [[ISSUER, subject]]);
-    return { id, subject };
+  person(role) {
+    return this.shop.provider.person([this.id, role]);
   }
 
-  /** A token as the identity provider signs it. */
-  token({ subject } = this.manager, lifetime = '5 minutes') {
-    return new jose.SignJWT({ tenant: this.slug })
-      .setProtectedHeader({ alg: 'ES256', kid: this.shop.key.kid })
-      .setIssuer(ISSUER).setAudience(AUDIENCE).setSubject(subject)
-      .setIssuedAt().setExpirationTime(lifetime)
-      .sign(this.shop.key.key);
+  token(person = this.manager, lifetime) {
+    return this.shop.provider.token(person, this.slug, lifetime);
   }
 
-  /** A ticket for the application login of client. */
-  async ticket(client, person) {
-    const token = await this.token(person);
-    return transaction(client, async () => {
-      await client.query('SELECT bulwark.authenticate($1)', [token]);
-      return (await client.query('SELECT bulwark.ticket_issue() AS ticket')).rows[0].ticket;
-    });
+  ticket(client, person = this.manager) {
+    return this.shop.provider.ticket(client, person, this.slug);
   }
 }
 
@@ -95,8 +78,7 @@ export class Shop extends Database {
   static async create(tenants) {
     const self = await super.create();
     await self.admin.query(TABLES);
-    self.key = await makeKey('ES256');
-    await self.issuer(ISSUER, AUDIENCE, { keys: [self.key.jwk] });
+    self.provider = await Provider.create(self);
     self.tenants = Array.from({ length: tenants }, (_, n) => new Tenant(self, `tenant-${n}`, 10 + n));
     for (const tenant of self.tenants) await tenant.open();
     await self.admin.query(PROTECT);
@@ -104,22 +86,3 @@ export class Shop extends Database {
     return self;
   }
 }
-
-/** A request of a tenant, as an application makes it: everything in one transaction. */
-export async function request(client, proof, work) {
-  await client.query('BEGIN');
-  try {
-    if (proof !== null) await prove(client, proof);
-    const result = await work(client);
-    await client.query('COMMIT');
-    return result;
-  } catch (error) {
-    await client.query('ROLLBACK');
-    throw error;
-  }
-}
-
-/** Prove an identity by a ticket or a token, always as a bound parameter. */
-export const prove = (client, proof) => proof.startsWith('bwt1.')
-  ? client.query("SELECT set_config('bulwark.ticket', $1, true)", [proof])
-  : client.query('SELECT bulwark.authenticate($1)', [proof]);

@@ -11,7 +11,8 @@ export const b64 = bytes => Buffer.from(bytes).toString('base64url');
 
 /** A fresh database with bulwark; the server is that of the PG* variables. */
 export class Database {
-  static async create() {
+  /** load: what fills it before the extension comes. */
+  static async create(load = () => {}) {
     const self = new this();
     const suffix = randomBytes(6).toString('hex');
     self.name = `bulwark_js_${suffix}`;
@@ -21,6 +22,7 @@ export class Database {
     self.maintenance = await self.connect({ database: process.env.PGDATABASE ?? 'postgres' });
     await self.maintenance.query(`CREATE DATABASE ${self.name}`);
     self.admin = await self.connect();
+    await load(self);
     await self.admin.query('CREATE EXTENSION bulwark');
     await self.admin.query(`CREATE ROLE ${self.login} LOGIN PASSWORD '${self.password}' IN ROLE bulwark_app`);
     return self;
