@@ -1,5 +1,5 @@
--- 2,000,000 rows, 200 tenants of 20 affiliations, and one tenant apart that has
--- 90 % of a second table; timing helpers.
+-- 2,000,000 rows, 200 tenants of 20 affiliations; a second table of which one
+-- tenant has 90 %; children of the first; and what measures.
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS bulwark;
@@ -23,8 +23,8 @@ FROM generate_series(1, 200) t, generate_series(1, 20) a;
 -- tenant 201 has 1,000 affiliations
 SELECT count(bulwark.affiliation_create(bench.id('tenant', 201), 'a' || a, 'A ' || a, NULL, NULL, bench.id('aff', 201, a)))
 FROM generate_series(1, 1000) a;
-SELECT bulwark.principal_create('bench-' || p || '@bench.test', NULL, 'user', bench.id('principal', p))
-FROM generate_series(1, 5) p \g /dev/null
+SELECT count(bulwark.principal_create('bench-' || p || '@bench.test', NULL, 'user', bench.id('principal', p)))
+FROM generate_series(1, 5) p;
 -- 1: ten affiliations of tenant 7; 2: twenty of 201; 3: a thousand of 201;
 -- 4: all of tenant 7; 5: all of tenant 201
 SELECT count(bulwark.membership_grant(bench.id('principal', 1), bench.id('tenant', 7), 'admin', bench.id('aff', 7, a))) FROM generate_series(1, 10) a;
@@ -59,6 +59,36 @@ VACUUM ANALYZE bench.event, bench.skew, bench.usual;
 SELECT bulwark.protect('bench.event', 'tenant_id', 'affiliation_id');
 SELECT bulwark.protect('bench.skew', 'tenant_id', 'affiliation_id');
 
+-- Children, with and without the materialized columns.
+CREATE TABLE bench.item (item_id bigint PRIMARY KEY, event_id bigint NOT NULL REFERENCES bench.event, quantity int NOT NULL);
+INSERT INTO bench.item SELECT g, g, g % 7 FROM generate_series(1, 400000) g;
+CREATE INDEX ON bench.item (event_id);
+CREATE TABLE bench.item_plain (item_id bigint PRIMARY KEY, event_id bigint NOT NULL, quantity int NOT NULL, tenant_id uuid NOT NULL, affiliation_id uuid);
+INSERT INTO bench.item_plain SELECT i.*, e.tenant_id, e.affiliation_id FROM bench.item i JOIN bench.event e ON e.id = i.event_id;
+CREATE INDEX ON bench.item_plain (tenant_id, affiliation_id);
+CREATE TABLE bench.item_filled (item_id bigint PRIMARY KEY, event_id bigint NOT NULL REFERENCES bench.event, quantity int NOT NULL);
+INSERT INTO bench.item_filled SELECT * FROM bench.item;
+GRANT SELECT ON bench.item, bench.item_plain, bench.item_filled TO bench_app, bench_plain;
+SELECT bulwark.protect('bench.item', parent => 'bench.event');
+SELECT bulwark.protect('bench.item_plain', 'tenant_id', 'affiliation_id');
+SELECT bulwark.protect('bench.item_filled', parent => 'bench.event', materialize => true);
+CALL bulwark.materialize('bench.item_filled', 20000);
+CREATE INDEX ON bench.item_filled (bulwark_tenant, bulwark_affiliation);
+VACUUM ANALYZE bench.item, bench.item_plain, bench.item_filled;
+
+-- A partitioned table, by tenant.
+CREATE TABLE bench.part (id bigint, tenant_id uuid NOT NULL, amount int) PARTITION BY HASH (tenant_id);
+SELECT format('CREATE TABLE bench.part_%s PARTITION OF bench.part FOR VALUES WITH (MODULUS 8, REMAINDER %s)', n, n) FROM generate_series(0, 7) n \gexec
+INSERT INTO bench.part SELECT id, tenant_id, amount FROM bench.event WHERE id <= 100000;
+GRANT SELECT ON bench.part TO bench_app, bench_plain;
+SELECT bulwark.protect('bench.part', 'tenant_id');
+ANALYZE bench.part;
+
+-- The filter that somebody would write by hand.
+CREATE FUNCTION bench.filter(tenant int, affiliations int) RETURNS text STABLE LANGUAGE sql AS $$
+	SELECT format('tenant_id = %L AND affiliation_id = ANY (%L)', bench.id('tenant', tenant),
+		array_agg(bench.id('aff', tenant, a))) FROM generate_series(1, affiliations) a $$;
+
 -- Milliseconds that a statement takes.
 CREATE FUNCTION bench.ms(statement text) RETURNS float8 LANGUAGE plpgsql AS $$
 DECLARE
@@ -76,7 +106,7 @@ BEGIN
 	FOR i IN 0..pairs LOOP
 		EXECUTE format('SET LOCAL ROLE %I', role_a); x := bench.ms(a);
 		EXECUTE format('SET LOCAL ROLE %I', role_b); y := bench.ms(b);
-		RESET ROLE;
+		SET LOCAL ROLE NONE;
 		IF i > 0 THEN ta := ta || x; tb := tb || y; r := r || (x / y); END IF;
 	END LOOP;
 	SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY v) INTO ratio FROM unnest(r) v;
