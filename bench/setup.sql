@@ -2,6 +2,7 @@
 -- tenant has 90 %; children of the first; and what measures.
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
+SET bulwark.new_tables = ignore;
 CREATE EXTENSION IF NOT EXISTS bulwark;
 DROP SCHEMA IF EXISTS bench CASCADE;
 CREATE SCHEMA bench;
