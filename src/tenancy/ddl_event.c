@@ -209,6 +209,15 @@ part_created(Oid classid, Oid objectid)
 	else if (classid == PolicyRelationId && is_our_part(classid, &part))
 		SettleRelation(SETTLE_CHANGED, part.relid);	/* a restore's */
 
+	/* A rule may write where its owner's rights go past row security. */
+	if (classid == RewriteRelationId)
+	{
+		ListCell   *lc;
+
+		foreach(lc, ProtectionRuleTargets(objectid))
+			SettleRelation(SETTLE_CHANGED, lfirst_oid(lc));
+	}
+
 	/* A foreign key: from a protected table it must stay within the tenant, to
 	 * one it may make a child. */
 	if (OidIsValid(part.referenced))

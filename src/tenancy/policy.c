@@ -352,6 +352,16 @@ ProtectionTenantExpr(Oid relid, const char *alias)
 	return p ? tenant_expr(p, alias, 1) : pstrdup("NULL::text");
 }
 
+char *
+PolicyCondition(const Protection *p, const char *action)
+{
+	const char *ref = get_rel_name(p->relid);
+	char	   *floor = floor_condition(p, ref);
+	char	   *condition = command_condition(p, ref, action);
+
+	return floor ? psprintf("(%s) AND (%s)", floor, condition) : condition;
+}
+
 static List *
 add_policy(List *list, Oid relid, const char *name, const char *keyword, const char *condition)
 {

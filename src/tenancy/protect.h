@@ -14,6 +14,7 @@
 #define TRIGGER_IMMUTABLE			"bulwark_tenant_immutable"
 #define TRIGGER_MATERIALIZE			"zz_bulwark_materialize"	/* after an application's own */
 #define TRIGGER_CHILDREN			"zz_bulwark_children"
+#define TRIGGER_RULE_GUARD			"zz_bulwark_rule_guard"
 #define TRIGGER_FK_GUARD			"Bulwark_fk_"	/* sorts before RI_ConstraintTrigger_c_ */
 
 /* --- protection.c: the registry -------------------------------------------- */
@@ -73,6 +74,8 @@ typedef struct PolicyDefinition
 } PolicyDefinition;
 /* The restrictive policies of a relation. */
 extern List *PolicyDefinitions(const Protection *p);
+/* All that they ask of a row for one command ("insert", "update", "delete"). */
+extern char *PolicyCondition(const Protection *p, const char *action);
 /* "SELECT" for 'r' (pg_policy.polcmd), and so on. */
 extern const char *CommandKeyword(char command);
 /* The permissive one that lets a command through to the restrictive ones. */
@@ -112,6 +115,11 @@ extern void FkGuardSync(Oid relid);
 extern void FkGuardSyncReferencing(Oid relid);
 /* The columns of a constraint, as names. */
 extern List *ConstraintColumns(Oid relid, HeapTuple constraint, AttrNumber which);
+
+/* --- rule_guard.c ------------------------------------------------------------ */
+
+/* The trigger of a leaf that rules write to: there or gone, as there are such. */
+extern void RuleGuardSync(Oid relid);
 
 /* --- materialize.c ----------------------------------------------------------- */
 

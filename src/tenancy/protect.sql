@@ -52,6 +52,12 @@ REVOKE ALL ON FUNCTION bulwark_internal.fk_guard() FROM PUBLIC;
 COMMENT ON FUNCTION bulwark_internal.fk_guard() IS
 	'Constraint trigger beside a foreign key between protected tables: a reference to another tenant''s row is a missing key (23503).';
 
+CREATE FUNCTION bulwark_internal.rule_guard() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_rule_guard';
+REVOKE ALL ON FUNCTION bulwark_internal.rule_guard() FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.rule_guard() IS
+	'Row trigger of a table that rules write to: our policies hold for the user even where the rule''s owner bypasses them (42501).';
+
 CREATE FUNCTION bulwark_internal.materialize_row() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_materialize_row';
 REVOKE ALL ON FUNCTION bulwark_internal.materialize_row() FROM PUBLIC;

@@ -67,7 +67,7 @@ ProtectionWorking(void)
 bool
 ProtectionPartName(const char *name)
 {
-	static const char *const prefixes[] = {"bulwark_", TRIGGER_FK_GUARD, TRIGGER_MATERIALIZE, TRIGGER_CHILDREN};
+	static const char *const prefixes[] = {"bulwark_", TRIGGER_FK_GUARD, TRIGGER_MATERIALIZE, TRIGGER_CHILDREN, TRIGGER_RULE_GUARD};
 
 	for (int i = 0; i < lengthof(prefixes); i++)
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)

@@ -99,6 +99,7 @@ ProtectionSync(Oid relid)
 		FkGuardSync(lfirst_oid(lc));
 		FkGuardSyncReferencing(lfirst_oid(lc));
 		MaterializeSync(lfirst_oid(lc));
+		RuleGuardSync(lfirst_oid(lc));
 	}
 }
 

@@ -149,6 +149,8 @@ extern void ProtectionSync(Oid relid);
 /* A new table: protect, warn or ignore, by bulwark.new_tables; a new partition
  * or inheritance child of a protected table is protected always. */
 extern void ProtectionConsiderNew(Oid relid);
+/* The protected tables that a rule, which the running command has just made, names. */
+extern List *ProtectionRuleTargets(Oid rule);
 /* The table is being dropped. */
 extern void ProtectionForget(Oid relid);
 /* A column of a protected table has another name now. */

@@ -8,7 +8,7 @@
 SET client_min_messages = error;
 SET bulwark.new_tables = ignore;
 
-SELECT plan(174);
+SELECT plan(180);
 
 CREATE ROLE pgtap_protect_app LOGIN IN ROLE bulwark_app;
 CREATE ROLE pgtap_protect_owner LOGIN IN ROLE bulwark_admin;
@@ -55,6 +55,9 @@ INSERT INTO event SELECT id, CASE WHEN tenant_id = the('a') THEN 1 WHEN tenant_i
 INSERT INTO base VALUES (10, 1), (40, 2), (90, NULL);
 INSERT INTO heir VALUES (11, 1), (41, 2);
 INSERT INTO language VALUES (1), (2);
+-- rules of a superuser's table, which write past row security
+CREATE TABLE inbox (id int, tenant uuid, place int);
+INSERT INTO inbox VALUES (1);
 GRANT ALL ON ALL TABLES IN SCHEMA public TO pgtap_protect_app;
 
 SELECT bulwark.protect('doc', 'tenant_id', 'place') \g /dev/null
@@ -63,7 +66,9 @@ SELECT bulwark.protect('page', parent => 'doc'), bulwark.protect('word', parent 
 CALL bulwark.materialize('stamp');
 SELECT bulwark.protect('flat', 'tenant'), bulwark.protect('event', 'tenant', 'place'),
 	bulwark.protect('base', 'tenant'), bulwark.protect('language', shared => true) \g /dev/null
--- a grant of the DBA's afterwards, and a policy that would open everything
+CREATE RULE to_doc AS ON INSERT TO inbox DO INSTEAD INSERT INTO doc (id, tenant_id, place) VALUES (NEW.id, NEW.tenant, NEW.place);
+CREATE RULE change_doc AS ON UPDATE TO inbox DO INSTEAD UPDATE doc SET note = 'x';
+-- policies of the DBA's afterwards that would open everything
 CREATE POLICY open_to_all ON doc USING (true) WITH CHECK (true);
 CREATE POLICY open_to_all ON page USING (true) WITH CHECK (true);
 
@@ -173,6 +178,13 @@ INSERT INTO attempts (actor, statement, expected, what) VALUES
 	('root', 'TRUNCATE event_low', '42501', 'I22: truncates no partition'),
 	('root', 'INSERT INTO language VALUES (3)', '42501', 'I32: writes no shared table'),
 	('root', 'ALTER TABLE doc DISABLE ROW LEVEL SECURITY', '42501', 'I17: alters nothing'),
+	-- rules
+	('root', 'INSERT INTO inbox VALUES (1, the(''a''))', '1 rows', 'I21: writes through a rule'),
+	('root', 'INSERT INTO inbox VALUES (1, the(''b''))', '42501', 'I21: writes nothing for another tenant through a rule'),
+	('root', 'UPDATE inbox SET place = 1', '4 rows', 'I21: changes its own rows only through a rule'),
+	('chief', 'INSERT INTO inbox VALUES (1, the(''a''), 20)', '42501', 'I21: writes nothing into another affiliation through a rule'),
+	('chief', 'UPDATE inbox SET place = 1', '1 rows', 'I21: changes its affiliation''s rows only through a rule'),
+	('reader', 'UPDATE inbox SET place = 1', '0 rows', 'I21: changes nothing through a rule'),
 	-- a member of both tenants acts in one
 	('both', 'UPDATE doc SET tenant_id = the(''b'') WHERE id = 10', '42501', 'I24: moves no row to the other of its tenants'),
 	('both', 'UPDATE page SET doc_id = 40 WHERE id = 10', '42501', 'I24: moves no child to the other of its tenants'),
