@@ -84,10 +84,14 @@ DropProtectionObjects(Oid relid)
 				   "AND f.pronamespace = '" BULWARK_PRIVATE_SCHEMA "'::regnamespace AND t.tgname ~* '^(zz_)?bulwark_'", relid);
 }
 
+/* Is an expression a default of ours? */
+#define OUR_DEFAULT	" ~ '^\\(?bulwark\\.tenant_(id|key|key_int8)\\(\\)'"
+
 /*
  * Enter the relation with all that unprotect() needs: the flags of row security,
- * the tenant column's default, and the grants that are about to be revoked (those
- * of its owner's, to roles that application logins have).
+ * the tenant column's default (its root's where it was made with ours), and the
+ * grants that are about to be revoked (those of its owner's, to roles that
+ * application logins have).
  */
 static void
 register_relation(const Protection *p)
@@ -126,8 +130,10 @@ register_relation(const Protection *p)
 				"SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
 				"	jsonb_build_object("
 				"		'row_security', c.relrowsecurity, 'force', c.relforcerowsecurity, "
-				"		'default', (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_attribute a "
-				"			ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attrelid = c.oid AND a.attname = $4), "
+				"		'default', (SELECT CASE WHEN e " OUR_DEFAULT " "
+				"				THEN (SELECT r.undo ->> 'default' FROM bulwark_internal.protections r WHERE r.relation = $9) ELSE e END "
+				"			FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum, "
+				"				pg_get_expr(d.adbin, d.adrelid) AS e WHERE a.attrelid = c.oid AND a.attname = $4), "
 				"		'grants', coalesce((SELECT jsonb_agg(jsonb_build_object('grantee', r.rolname, 'privilege', g.privilege_type, "
 				"				'column', g.attname, 'grantable', g.is_grantable)) "
 				"			FROM (SELECT NULL AS attname, x.* FROM aclexplode(c.relacl) x "
@@ -335,7 +341,7 @@ unprotect_relation(Oid relid)
 				   "	UNION ALL SELECT format('ALTER COLUMN %I ', a.attname) || coalesce('SET DEFAULT ' || (r.undo ->> 'default'), 'DROP DEFAULT') "
 				   "		FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum "
 				   "		WHERE a.attrelid = r.relation AND a.attname = r.tenant_column AND a.attidentity = '' AND a.attgenerated = '' "
-				   "			AND pg_get_expr(d.adbin, d.adrelid) ~ '^\\(?bulwark\\.tenant_(id|key|key_int8)\\(\\)' "
+				   "			AND pg_get_expr(d.adbin, d.adrelid) " OUR_DEFAULT " "
 				   "	) AS x (a) GROUP BY r.name "
 				   "UNION ALL "
 				   "SELECT format('GRANT %s ON %s TO %s%s', (g ->> 'privilege') || coalesce(' (' || quote_ident(g ->> 'column') || ')', ''), "

@@ -253,6 +253,24 @@ brings_the_same(Node *stmt, const char *source)
 	return true;
 }
 
+/*
+ * A dump brings rows of our tables.  Theirs are the only foreign keys that are
+ * there before the rows, and what pg_restore loads in parallel comes in any order:
+ * a dump is consistent as a whole.
+ */
+static bool
+brings_our_rows(Node *stmt)
+{
+	CopyStmt   *copy = (CopyStmt *) stmt;
+	Oid			relid;
+
+	if (!IsA(stmt, CopyStmt) || !copy->is_from || copy->relation == NULL)
+		return false;
+	relid = named_relation(copy->relation);
+	return OidIsValid(relid) &&
+		get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
+}
+
 /* Check a command before it runs; true if it is to be skipped. */
 static bool
 check_command(Node *stmt, const char *source)
@@ -296,13 +314,26 @@ ddl_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 				   ProcessUtilityContext context, ParamListInfo params,
 				   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
+	int			guc_level = 0;
+
 	if (DdlWatched() && check_command(pstmt->utilityStmt, queryString))
 		return;
+
+	if (brings_our_rows(pstmt->utilityStmt))
+	{
+		/* foreign keys rest; triggers of ours that matter fire always */
+		guc_level = NewGUCNestLevel();
+		(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	}
 
 	if (prev_ProcessUtility)
 		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+
+	if (guc_level > 0)
+		AtEOXact_GUC(true, guc_level);
 
 	/* A command in several steps, or an extension's script, is one. */
 	if (context != PROCESS_UTILITY_SUBCOMMAND && !creating_extension)

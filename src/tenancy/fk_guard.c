@@ -292,7 +292,8 @@ comparable_tenant(const Protection *p, const char *alias, bool by_id)
 
 /*
  * The row is read back by its ctid: gone means that a later change of it has its
- * own check.  A row without a tenant is nobody's and may refer to anything.
+ * own check.  A row without a tenant is nobody's and may refer to anything.  $2:
+ * the key itself rests, and a row that is not there yet is nobody's either.
  */
 static void
 guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
@@ -301,7 +302,8 @@ guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 	const Protection *referenced = ProtectionOf(key->referenced);
 	bool		by_id = (TenantKeyType(p) == KEY_UUID) != (TenantKeyType(referenced) == KEY_UUID);
 	char	   *tenant = comparable_tenant(p, "bulwark_r", by_id);
-	Oid			type = TIDOID;
+	char	   *same_key = KeyCondition(key->columns, "bulwark_r", key->referenced, key->referenced_columns, "bulwark_k");
+	Oid			types[] = {TIDOID, BOOLOID};
 	ListCell   *lc;
 
 	guard->ncolumns = 0;
@@ -317,11 +319,12 @@ guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 
 	KeptPlanSet(&guard->kept,
 				psprintf("SELECT %s IS NULL OR EXISTS (SELECT FROM %s AS bulwark_k WHERE %s AND %s = %s) "
+						 "OR $2 AND NOT EXISTS (SELECT FROM %s AS bulwark_k WHERE %s) "
 						 "FROM ONLY %s AS bulwark_r WHERE bulwark_r.ctid = $1",
-						 tenant, QualifiedName(key->referenced),
-						 KeyCondition(key->columns, "bulwark_r", key->referenced, key->referenced_columns, "bulwark_k"),
-						 comparable_tenant(referenced, "bulwark_k", by_id), tenant, QualifiedName(relid)),
-				1, &type);
+						 tenant, QualifiedName(key->referenced), same_key,
+						 comparable_tenant(referenced, "bulwark_k", by_id), tenant,
+						 QualifiedName(key->referenced), same_key, QualifiedName(relid)),
+				lengthof(types), types);
 }
 
 /* The plan of a guard, made anew when what it was made from has changed. */
@@ -366,6 +369,21 @@ guard_lookup(TriggerData *trigger)
 	return guard;
 }
 
+bool
+ForeignKeysRest(Relation rel)
+{
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		return true;
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgenabled == TRIGGER_DISABLED && RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK)
+			return true;
+	}
+	return false;
+}
+
 /* Must this row be checked?  Not where the key is NULL or nothing changed. */
 static bool
 check_required(const Guard *guard, TriggerData *trigger, HeapTuple row)
@@ -400,7 +418,7 @@ bulwark_fk_guard(PG_FUNCTION_ARGS)
 	HeapTuple	row;
 	Guard	   *guard;
 	char	   *name;
-	Datum		ctid;
+	Datum		arguments[2];
 	bool		allowed = true;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
@@ -418,8 +436,9 @@ bulwark_fk_guard(PG_FUNCTION_ARGS)
 	if (OidIsValid(guard->run_as))
 		SetUserIdAndSecContext(guard->run_as, scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
 							   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	ctid = PointerGetDatum(&row->t_self);
-	if (SPI_execute_plan(guard->kept.plan, &ctid, NULL, false, 1) != SPI_OK_SELECT)
+	arguments[0] = PointerGetDatum(&row->t_self);
+	arguments[1] = BoolGetDatum(ForeignKeysRest(trigger->tg_relation));
+	if (SPI_execute_plan(guard->kept.plan, arguments, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "the check of foreign key \"%s\" failed", name);
 	if (SPI_processed > 0)
 	{

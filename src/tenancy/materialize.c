@@ -336,8 +336,8 @@ look_up_parent(const Filler *filler, TupleDesc desc, HeapTuple row, Datum *value
 }
 
 /*
- * What replication or a restore brings (session_replication_role = replica, for
- * superusers only) is kept: the parent may come later.
+ * What replication or a restore brings while foreign keys rest is kept: the parent
+ * may come later.
  */
 Datum
 bulwark_materialize_row(PG_FUNCTION_ARGS)
@@ -360,7 +360,7 @@ bulwark_materialize_row(PG_FUNCTION_ARGS)
 	row = update ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	filler = filler_lookup(trigger);
 
-	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA && !heap_attisnull(row, filler->columns[0], desc))
+	if (ForeignKeysRest(trigger->tg_relation) && !heap_attisnull(row, filler->columns[0], desc))
 		return PointerGetDatum(row);
 	if (update && !refreshing && nothing_moved(filler, desc, trigger->tg_trigtuple, row))
 		for (int i = 0; i < filler->ncolumns; i++)

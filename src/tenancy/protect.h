@@ -113,6 +113,9 @@ extern void SyncInit(void);
 extern void FkGuardSync(Oid relid);
 /* The same for all relations that refer to this one. */
 extern void FkGuardSyncReferencing(Oid relid);
+/* Does a superuser load the relation's rows in any order, its foreign keys at rest:
+ * session_replication_role = replica, or DISABLE TRIGGER ALL as pg_restore does it? */
+extern bool ForeignKeysRest(Relation rel);
 /* The columns of a constraint, as names. */
 extern List *ConstraintColumns(Oid relid, HeapTuple constraint, AttrNumber which);
 

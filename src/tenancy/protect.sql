@@ -36,6 +36,7 @@ COMMENT ON FUNCTION bulwark_internal.protection_replace() IS
 	'A restored row takes the place of what the protection of new tables had put on the table already.';
 CREATE TRIGGER replace BEFORE INSERT ON bulwark_internal.protections
 	FOR EACH ROW EXECUTE FUNCTION bulwark_internal.protection_replace();
+ALTER TABLE bulwark_internal.protections ENABLE ALWAYS TRIGGER replace;
 
 -- Executable by bulwark_admin, who creates triggers with them.
 GRANT USAGE ON SCHEMA bulwark_internal TO bulwark_admin;

@@ -12,7 +12,8 @@ use MIME::Base64 qw(encode_base64url);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(random_bytes private_file bulwark_node app_role token session_start session_say session_end);
+our @EXPORT = qw(random_bytes private_file bulwark_node bulwark_create app_role token
+  session_start session_say session_end);
 
 my $issuer = 'https://issuer.example';
 my $issuer_secret = random_bytes(32);
@@ -37,26 +38,36 @@ sub private_file
 	return $path;
 }
 
-# A running server with the extension; preload names other libraries around it.
+# A running server with the extension; preload names other libraries around it,
+# key another server's file, conf more settings; init are arguments of init, new of new.
 sub bulwark_node
 {
 	my ($name, %options) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
-	my $key = private_file("$name.key", unpack 'H*', random_bytes(32));
+	my $node = PostgreSQL::Test::Cluster->new($name, @{ $options{new} // [] });
+	my $key = $options{key} // private_file("$name.key", unpack 'H*', random_bytes(32));
 	my $preload = $options{preload} // 'bulwark';
-	my $jwk = encode_base64url($issuer_secret);
 
-	$node->init;
+	$node->init(@{ $options{init} // [] });
 	$node->append_conf('postgresql.conf', <<"CONF");
 shared_preload_libraries = '$preload'
 bulwark.root_key_file = '$key'
 CONF
+	$node->append_conf('postgresql.conf', $options{conf}) if $options{conf};
 	$node->start;
-	$node->safe_psql('postgres', <<"SQL");
+	bulwark_create($node, 'postgres');
+	return $node;
+}
+
+# The extension in a database, with the issuer of the tests' tokens.
+sub bulwark_create
+{
+	my ($node, $database) = @_;
+	my $jwk = encode_base64url($issuer_secret);
+	$node->safe_psql($database, <<"SQL");
 CREATE EXTENSION bulwark;
 SELECT bulwark.issuer_create('$issuer', 'tests', '{"kty":"oct","kid":"k","alg":"HS256","k":"$jwk"}', '{HS256}');
 SQL
-	return $node;
+	return;
 }
 
 # An application login, and for each tenant named a tenant_admin of the same name.
@@ -75,13 +86,14 @@ SQL
 	return;
 }
 
-# A token by which that tenant's tenant_admin authenticates.
+# A token by which that tenant's tenant_admin authenticates, or another subject.
 sub token
 {
-	my ($tenant) = @_;
+	my ($tenant, $subject) = @_;
+	$subject //= $tenant;
 	my $header = encode_base64url('{"alg":"HS256","kid":"k"}');
 	my $payload = encode_base64url(sprintf '{"iss":"%s","aud":"tests","sub":"%s","tenant":"%s","exp":%d,"jti":"%s"}',
-		$issuer, $tenant, $tenant, time + 600, unpack 'H*', random_bytes(8));
+		$issuer, $subject, $tenant, time + 600, unpack 'H*', random_bytes(8));
 	return "$header.$payload." . encode_base64url(hmac_sha256("$header.$payload", $issuer_secret));
 }
 
