@@ -7,6 +7,7 @@
 #ifndef BULWARK_COMMON_H
 #define BULWARK_COMMON_H
 
+#include <sodium.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,11 @@ extern bool bw_hex_decode(const char *src, size_t srclen, uint8_t *dst, size_t l
 extern void bw_sha256(const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
 extern void bw_hmac_sha256(const uint8_t *key, size_t keylen,
 						   const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
+/* The same with a key that is used often: its two blocks are hashed once. */
+typedef crypto_auth_hmacsha256_state bw_hmac_key;
+extern void bw_hmac_key_init(bw_hmac_key *keyed, const uint8_t *key, size_t keylen);
+extern void bw_hmac_sha256_keyed(const bw_hmac_key *keyed, const void *data, size_t len,
+								 uint8_t out[BW_SHA256_LEN]);
 extern bool bw_equal(const void *a, const void *b, size_t len);	/* constant time */
 extern bool bw_hkdf_sha256(const uint8_t *ikm, size_t ikmlen,
 						   const uint8_t *salt, size_t saltlen,

@@ -149,7 +149,7 @@ bulwark_authenticate(PG_FUNCTION_ARGS)
 	TokenVerify(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token), &claims);
 
 	if (!ops->find_subject(claims.issuer, claims.subject, &identity))
-		RefuseToken("no enabled principal is linked to the token's issuer and subject");
+		RefuseToken("no principal is linked to the token's issuer and subject");
 	if (!ops->find_tenant(claims.tenant_how, claims.tenant, &identity))
 		RefuseToken("the tenant claim names no tenant, or is absent and there is not exactly one membership");
 	speaks_for = claims.ntenants < 0;
@@ -157,8 +157,11 @@ bulwark_authenticate(PG_FUNCTION_ARGS)
 		speaks_for = memcmp(&claims.tenants[i], &identity.tenant_id, sizeof(pg_uuid_t)) == 0;
 	if (!speaks_for)
 		RefuseToken("the issuer does not speak for that tenant");
+	identity.scoped = claims.scoped;
+	if (claims.scoped)
+		strlcpy(identity.scope, claims.scope, sizeof(identity.scope));
 	if (!ops->load_generations(&identity))
-		RefuseToken("the principal has no membership in that tenant");
+		RefuseToken("the principal is disabled or has no membership in that tenant");
 
 	identity.proof = PROOF_TOKEN;
 	identity.issuer_id = claims.issuer_id;
@@ -166,9 +169,6 @@ bulwark_authenticate(PG_FUNCTION_ARGS)
 	identity.proved_at = GetCurrentTimestamp();
 	identity.expires_at = claims.expires_at;
 	identity.absolute_end = claims.expires_at;
-	identity.scoped = claims.scoped;
-	if (claims.scoped)
-		strlcpy(identity.scope, claims.scope, sizeof(identity.scope));
 	return set_and_describe(fcinfo, &identity, is_local);
 }
 

@@ -46,13 +46,13 @@ typedef struct Identity
 typedef struct MembershipOps
 {
 	const void *(*resolve) (const Identity *identity);
-	/* Find the principal linked to (iss, sub); false if none or disabled.
-	 * Fills principal_id and principal_generation. */
+	/* Find the principal linked to (iss, sub); false if none. Fills principal_id. */
 	bool		(*find_subject) (const char *issuer, const char *subject, Identity *identity);
 	/* The tenant named by a claim (how: slug, key or id); false if none.
 	 * value NULL: the principal's only membership's tenant. Fills tenant_id. */
 	bool		(*find_tenant) (const char *how, const char *value, Identity *identity);
-	/* Fill the generations of principal and membership; false if no membership. */
+	/* Fill the generations of principal and membership; false if the principal is
+	 * disabled or has no membership in that tenant. Wants the scope set. */
 	bool		(*load_generations) (Identity *identity);
 	/* May this service login (impersonator, secrets) act in that tenant? */
 	bool		(*service_allows) (const char *login, const pg_uuid_t *tenant_id);

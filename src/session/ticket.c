@@ -38,7 +38,7 @@ typedef struct MacKey
 {
 	bool		present;
 	uint8		id[ROOT_KEY_ID_LEN];
-	uint8		key[DERIVED_KEY_LEN];
+	bw_hmac_key key;
 } MacKey;
 
 static MacKey mac_keys[KEYRING_SLOTS];
@@ -116,9 +116,15 @@ mac_keys_load(void)
 	for (int slot = 0; slot < KEYRING_SLOTS; slot++)
 	{
 		MacKey	   *mac = &mac_keys[slot];
+		uint8		key[DERIVED_KEY_LEN];
 
 		mac->present = KeyringHasRoot(slot, mac->id) &&
-			KeyringDerive(slot, realm.bytes, realm.len, MAC_LABEL, mac->key);
+			KeyringDerive(slot, realm.bytes, realm.len, MAC_LABEL, key);
+		if (mac->present)
+			bw_hmac_key_init(&mac->key, key, sizeof(key));
+		else
+			bw_wipe(&mac->key, sizeof(mac->key));
+		bw_wipe(key, sizeof(key));
 	}
 	mac_keys_generation = generation;
 	mac_keys_valid = true;
@@ -140,8 +146,9 @@ mac_compute(const MacKey *mac, const uint8 *payload, Size len, uint8 out[BW_SHA2
 
 	bw_put(&w, payload, len);
 	bw_put_string(&w, GetUserNameFromId(GetSessionUserId(), false));
-	Assert(!w.failed);
-	bw_hmac_sha256(mac->key, sizeof(mac->key), input, w.len, out);
+	if (w.failed)
+		elog(ERROR, "ticket and login do not fit the buffer");
+	bw_hmac_sha256_keyed(&mac->key, input, w.len, out);
 }
 
 static Size

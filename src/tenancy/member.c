@@ -21,6 +21,7 @@
 MemoryContext member_context = NULL;
 
 static HTAB *member_cache = NULL;
+static HTAB *name_cache = NULL;
 static bool cache_valid = false;
 static int	cache_loads = 0;
 static Oid	watched_relid = InvalidOid;
@@ -231,6 +232,7 @@ static bool
 load_principal(const pg_uuid_t *principal_id, int64 *generation, char **email)
 {
 	PrivateScan scan;
+	MemoryContext old;
 	bool		enabled = false;
 	bool		isnull;
 
@@ -242,13 +244,9 @@ load_principal(const pg_uuid_t *principal_id, int64 *generation, char **email)
 		(void) PrivateScanGet(&scan, Principal_disabled_at, &isnull);
 		enabled = isnull;
 		*generation = DatumGetInt64(PrivateScanGet(&scan, Principal_generation, &isnull));
-		if (email)
-		{
-			MemoryContext old = MemoryContextSwitchTo(member_context);
-
-			*email = TextDatumGetCString(PrivateScanGet(&scan, Principal_email, &isnull));
-			MemoryContextSwitchTo(old);
-		}
+		old = MemoryContextSwitchTo(member_context);
+		*email = TextDatumGetCString(PrivateScanGet(&scan, Principal_email, &isnull));
+		MemoryContextSwitchTo(old);
 	}
 	PrivateScanEnd(&scan);
 	return enabled;
@@ -346,6 +344,16 @@ load(Membership *membership, const Identity *identity)
 	return membership->nroles > 0;
 }
 
+/*
+ * What a token names, found before: the principal of (issuer, subject), the
+ * tenant of a slug, key or id.
+ */
+typedef struct NamedId
+{
+	uint8		digest[BW_SHA256_LEN];	/* hash key: first */
+	pg_uuid_t	id;
+} NamedId;
+
 /* --- the cache --------------------------------------------------------------------- */
 
 static void
@@ -374,17 +382,22 @@ cache_prepare(void)
 	ctl.entrysize = sizeof(Membership);
 	ctl.hcxt = member_context;
 	member_cache = hash_create("bulwark memberships", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl.keysize = BW_SHA256_LEN;
+	ctl.entrysize = sizeof(NamedId);
+	name_cache = hash_create("bulwark names", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	watched_relid = PrivateRelid(WATCHED_RELATION);
 	cache_loads = 0;
 	/* before anything is read: an invalidation meanwhile must win */
 	cache_valid = true;
 }
 
-static const void *
-member_resolve(const Identity *identity)
+/* The membership of (principal, tenant, scope), whatever the generations. */
+static Membership *
+member_lookup(const Identity *identity)
 {
 	MemberKey	key;
 	Membership *membership;
+	Membership	fresh;
 	bool		found;
 
 	memset(&key, 0, sizeof(key));
@@ -395,24 +408,30 @@ member_resolve(const Identity *identity)
 
 	cache_prepare();
 	membership = hash_search(member_cache, &key, HASH_FIND, NULL);
-	if (membership == NULL || GetCurrentTimestamp() >= membership->next_expiry)
+	if (membership != NULL && GetCurrentTimestamp() < membership->next_expiry)
+		return membership;
+
+	memset(&fresh, 0, sizeof(fresh));
+	fresh.key = key;
+	cache_loads++;
+	if (!load(&fresh, identity))
 	{
-		Membership	fresh;
-
-		memset(&fresh, 0, sizeof(fresh));
-		fresh.key = key;
-		cache_loads++;
-		if (!load(&fresh, identity))
-		{
-			if (membership != NULL)
-				hash_search(member_cache, &key, HASH_REMOVE, NULL);
-			return NULL;
-		}
-		membership = hash_search(member_cache, &key, HASH_ENTER, &found);
-		*membership = fresh;
+		if (membership != NULL)
+			hash_search(member_cache, &key, HASH_REMOVE, NULL);
+		return NULL;
 	}
+	membership = hash_search(member_cache, &key, HASH_ENTER, &found);
+	*membership = fresh;
+	return membership;
+}
 
-	if (membership->principal_generation != identity->principal_generation ||
+static const void *
+member_resolve(const Identity *identity)
+{
+	Membership *membership = member_lookup(identity);
+
+	if (membership == NULL ||
+		membership->principal_generation != identity->principal_generation ||
 		membership->member_generation != identity->member_generation)
 		return NULL;
 	PlansForMembership(membership);
@@ -443,13 +462,53 @@ MembershipTenantKeyInt8(const Membership *membership, int64 *key)
 
 /* --- what the session room asks --------------------------------------------------- */
 
+static void
+name_digest(char kind, const char *space, const char *name, uint8 digest[BW_SHA256_LEN])
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, kind);
+	appendBinaryStringInfo(&buf, space, strlen(space) + 1);
+	appendStringInfoString(&buf, name);
+	bw_sha256(buf.data, buf.len, digest);
+	pfree(buf.data);
+}
+
+/* Found before, and nothing has changed since? */
+static bool
+name_recall(const uint8 digest[BW_SHA256_LEN], pg_uuid_t *id)
+{
+	NamedId    *named;
+
+	cache_prepare();
+	named = hash_search(name_cache, digest, HASH_FIND, NULL);
+	if (named != NULL)
+		*id = named->id;
+	return named != NULL;
+}
+
+static void
+name_remember(const uint8 digest[BW_SHA256_LEN], const pg_uuid_t *id)
+{
+	bool		found;
+	NamedId    *named = hash_search(name_cache, digest, HASH_ENTER, &found);
+
+	named->id = *id;
+	cache_loads++;
+}
+
 static bool
 member_find_subject(const char *issuer, const char *subject, Identity *identity)
 {
 	PrivateScan scan;
+	uint8		digest[BW_SHA256_LEN];
 	bool		found = false;
 	bool		isnull;
 
+	name_digest('s', issuer, subject, digest);
+	if (name_recall(digest, &identity->principal_id))
+		return true;
 	if (!PrivateScanBegin(&scan, "principal_links", "principal_links_pkey"))
 		return false;
 	PrivateScanText(&scan, Link_issuer, issuer);
@@ -457,10 +516,11 @@ member_find_subject(const char *issuer, const char *subject, Identity *identity)
 	if (PrivateScanNext(&scan))
 	{
 		identity->principal_id = *DatumGetUUIDP(PrivateScanGet(&scan, Link_principal, &isnull));
+		name_remember(digest, &identity->principal_id);
 		found = true;
 	}
 	PrivateScanEnd(&scan);
-	return found && load_principal(&identity->principal_id, &identity->principal_generation, NULL);
+	return found;
 }
 
 /* The tenant of all the principal's memberships, if it is one. */
@@ -528,11 +588,15 @@ member_find_tenant(const char *how, const char *value, Identity *identity)
 	bool		by_id = strcmp(how, "id") == 0;
 	bool		by_key = strcmp(how, "key") == 0;
 	pg_uuid_t	id;
+	uint8		digest[BW_SHA256_LEN];
 
 	if (value == NULL)
 		return only_tenant(identity);
 	if (by_id && !parse_uuid(value, &id))
 		return false;
+	name_digest('t', how, value, digest);
+	if (name_recall(digest, &identity->tenant_id))
+		return true;
 	if (!PrivateScanBegin(&scan, "tenants", by_id ? "tenants_pkey" : by_key ? "tenants_key_key" : "tenants_slug_key"))
 		return false;
 	if (by_id)
@@ -542,6 +606,7 @@ member_find_tenant(const char *how, const char *value, Identity *identity)
 	if (PrivateScanNext(&scan))
 	{
 		identity->tenant_id = *DatumGetUUIDP(PrivateScanGet(&scan, Tenant_id, &isnull));
+		name_remember(digest, &identity->tenant_id);
 		found = true;
 	}
 	PrivateScanEnd(&scan);
@@ -551,10 +616,13 @@ member_find_tenant(const char *how, const char *value, Identity *identity)
 static bool
 member_load_generations(Identity *identity)
 {
-	if (!load_principal(&identity->principal_id, &identity->principal_generation, NULL))
+	Membership *membership = member_lookup(identity);
+
+	if (membership == NULL)
 		return false;
-	identity->member_generation = load_member_generation(&identity->principal_id, &identity->tenant_id);
-	return member_resolve(identity) != NULL;
+	identity->principal_generation = membership->principal_generation;
+	identity->member_generation = membership->member_generation;
+	return true;
 }
 
 static bool
