@@ -36,12 +36,10 @@ copy_tree() {
 }
 
 # Run a command as the user that servers run as, from a directory it can enter.
+# SERVER_ENV holds settings of the environment for it alone.
 as_postgres() {
-	if [ "$(id -u)" = 0 ]; then
-		(cd "${PGCWD:-/}" && exec runuser -u postgres -- "$@")
-	else
-		(cd "${PGCWD:-/}" && exec "$@")
-	fi
+	# shellcheck disable=SC2086
+	(cd "${PGCWD:-/}" && exec runuser -u postgres -- env ${SERVER_ENV:-} "$@")
 }
 
 # PostgreSQL 15 where it is installed, else whatever pg_config is in PATH.

@@ -72,7 +72,7 @@ CREATE TABLE bulwark_internal.database_identity (
 INSERT INTO bulwark_internal.database_identity DEFAULT VALUES;
 ALTER TABLE bulwark_internal.database_identity ENABLE ROW LEVEL SECURITY;
 
--- Always empty: its relcache invalidation is the signal.
+-- Not dumped: always empty; its relcache invalidation is the signal.
 CREATE TABLE bulwark_internal.membership_signal ();
 ALTER TABLE bulwark_internal.membership_signal ENABLE ROW LEVEL SECURITY;
 
