@@ -81,7 +81,7 @@ COMMENT ON FUNCTION bulwark_internal.rows_as_owner(oid, text) IS
 -- ctid), and what to call it.
 CREATE FUNCTION bulwark_internal.row_key(relation oid, alias text, OUT expression text, OUT label text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT coalesce(format('concat_ws('', '', %s)', string_agg(format('%I.%I::text', $2, a.attname), ', ' ORDER BY k.n)),
+	SELECT coalesce('concat_ws('', '', ' || string_agg(format('%I.%I::text', $2, a.attname), ', ' ORDER BY k.n) || ')',
 			format('%I.ctid::text', $2)),
 		coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY k.n), 'ctid')
 	FROM pg_index i

@@ -4,7 +4,18 @@
 -- A login that holds two of these is both sides of a wall.
 CREATE FUNCTION bulwark_internal.check_roles() RETURNS SETOF bulwark_internal.finding
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT NULL::regclass, 'app_attributes', 'fail',
+	SELECT NULL::regclass, 'unbound_logins', 'warning',
+		format('Login %s has privileges on protected tables and is not a member of bulwark_app: policies bind it, but what it leaves in a '
+			'session does reach the next tenant, and the checks of application roles pass it by: GRANT bulwark_app TO %I.', r.rolname, r.rolname)
+	FROM pg_roles r
+	WHERE r.rolcanlogin AND NOT r.rolsuper
+		AND NOT EXISTS (SELECT FROM pg_roles b WHERE b.rolname ~ '^bulwark_(admin|keys|retention|impersonator|secrets|app|auditor|maintenance)$'
+			AND pg_has_role(r.oid, b.oid, 'MEMBER'))
+		AND EXISTS (SELECT FROM (SELECT DISTINCT t.relowner, g.grantee FROM bulwark_internal.checked_tables t, aclexplode(t.relacl) g
+				WHERE g.grantee <> t.relowner) p
+			WHERE NOT pg_has_role(r.oid, p.relowner, 'MEMBER') AND (p.grantee = 0 OR pg_has_role(r.oid, p.grantee, 'MEMBER')))
+UNION ALL
+	SELECT NULL, 'app_attributes', 'fail',
 		format('Application role %s %s %s: ALTER ROLE %I %s.', a.rolname,
 			CASE WHEN r.oid = a.oid THEN 'has' ELSE format('is a member of %s, which has', r.rolname) END,
 			string_agg(x.attribute, ', ' ORDER BY x.n), r.rolname, string_agg('NO' || x.attribute, ' ' ORDER BY x.n))
@@ -163,6 +174,7 @@ CREATE FUNCTION bulwark_internal.check_reach() RETURNS SETOF bulwark_internal.fi
 		WHERE f.conrelid = c.oid AND f.contype = 'f' AND p.kind <> 's' ORDER BY f.conname LIMIT 1) k ON true
 	WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND (a.attname IS NOT NULL OR k.referenced IS NOT NULL)
 		AND NOT EXISTS (SELECT FROM bulwark_internal.protections p WHERE p.relation = c.oid)
+		AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)	-- see check_structure()
 UNION ALL
 	SELECT c.oid::regclass, 'foreign_tables', 'warning',
 		format('A foreign table, which has no row security, and %s can read it: REVOKE ALL ON %I.%I FROM %s.', g.names, n.nspname, c.relname, g.names)

@@ -159,10 +159,10 @@ BEGIN
 			t.query));
 		IF found_rows.count > 0 THEN
 			remedy := CASE t.check_name
-				WHEN 'null_tenant' THEN format('%s rows have no tenant and are hidden from all: set %I in them and make it NOT NULL.',
+				WHEN 'null_tenant' THEN format('Rows without a tenant, hidden from all: %s. Set %I in them and make it NOT NULL.',
 					found_rows.count, t.tenant_column)
-				ELSE format('%s rows refer, by %I, to rows of another tenant in %s: correct or delete them.',
-					found_rows.count, t.conname, t.referenced_name) END;
+				ELSE format('Rows that refer by %I to a row of another tenant in %s: %s. Correct or delete them.',
+					t.conname, t.referenced_name, found_rows.count) END;
 			RETURN NEXT ROW(t.relid::regclass, t.check_name, t.status, format('%s %s: %s%s', remedy, t.label, found_rows.keys,
 				CASE WHEN found_rows.count > 10 THEN '; ...' ELSE '' END))::bulwark_internal.finding;
 		END IF;

@@ -80,6 +80,12 @@ UNION ALL
 	LEFT JOIN pg_collation l ON l.oid = a.attcollation
 	WHERE t.relid = ANY ($1) AND (NOT l.collisdeterministic OR coalesce(nullif(y.typbasetype, 0), y.oid) = 'bpchar'::regtype)
 UNION ALL
+	SELECT t.relid::regclass, 'materialized', 'warning',
+		format('It was protected with materialize and holds rows whose columns are not filled, so its policies still read the parent: '
+			'CALL bulwark.materialize(%L).', t.name)
+	FROM bulwark_internal.checked_tables t
+	WHERE t.relid = ANY ($1) AND t.materialize AND NOT t.materialized AND t.root IS NULL
+UNION ALL
 	SELECT t.relid::regclass, 'pinned_tenant', 'warning',
 		format('It was protected while the database was pinned to tenant %s, and shows rows to no other: '
 			'call bulwark.unprotect(%L) and bulwark.protect() again, or pin the database as it was.', t.pinned, t.name)

@@ -152,6 +152,9 @@ INSERT INTO broken (relation, checked, says, name, statement) VALUES
 		$$CREATE COLLATION shop.alike (provider = icu, locale = 'und-u-ks-level2', deterministic = false); SELECT bulwark.unprotect('shop.line');
 		SELECT bulwark.unprotect('shop.orders'); SELECT bulwark.unprotect('shop.customer');
 		ALTER TABLE shop.customer ALTER COLUMN tenant_id TYPE text COLLATE shop.alike; SELECT bulwark.protect('shop.customer', 'tenant_id')$$),
+	('shop.line', 'materialized', '^warning: .*CALL bulwark.materialize\(''shop.line''\)', 'materialize is left to be done',
+		$$INSERT INTO shop.line VALUES (DEFAULT, '00000000-0000-4000-8000-0000000000a2'); SELECT bulwark.unprotect('shop.line');
+		SELECT bulwark.protect('shop.line', parent => 'shop.orders', materialize => true)$$),
 	('shop.note', 'pinned_tenant', '^warning: .*00000000-0000-4000-8000-00000000000a', 'a table of a tenant to whom the database is not pinned any more',
 		$$SELECT bulwark.unprotect('shop.line'); SELECT bulwark.unprotect('shop.orders'); DELETE FROM shop.invoice; DELETE FROM shop.orders; DELETE FROM shop.customer;
 		SELECT bulwark.pin_tenant('00000000-0000-4000-8000-00000000000a'); CREATE TABLE shop.note (id uuid); SELECT bulwark.protect('shop.note'); SELECT bulwark.unpin_tenant()$$),
@@ -215,13 +218,18 @@ INSERT INTO broken (relation, checked, says, name, statement) VALUES
 		'ALTER TABLE shop.customer ADD document jsonb; CREATE INDEX ON shop.customer USING gin (document)'),
 	('shop.customer', 'usable_indexes', '^ok: ', 'an index on text is usable',
 		'CREATE INDEX ON shop.customer (name)'),
-	('shop.orders', 'null_tenant', '^warning: 12 rows .*id: (00000000-0000-4000-8000-0000000001\d\d; ){10}\.\.\.$', 'I27: rows without a tenant, by their keys, ten at most',
+	('shop.orders', 'null_tenant', '^warning: .*all: 12\. .*id: (00000000-0000-4000-8000-0000000001\d\d; ){10}\.\.\.$', 'I27: rows without a tenant, by their keys, ten at most',
 		$$INSERT INTO shop.orders SELECT ('00000000-0000-4000-8000-00000000010' || to_hex(n))::uuid, NULL FROM generate_series(0, 11) n$$),
-	('shop.orders', 'foreign_keys', '^fail: 1 rows .*orders_customer_id_fkey.*id: 00000000-0000-4000-8000-0000000000a9$', 'I26: a foreign key that joins rows of two tenants',
+	('shop.orders', 'null_tenant', '^warning: .*all: 1\. .*ctid: \(0,\d+\)$', 'I27: rows of a table without a primary key, by their place',
+		'ALTER TABLE shop.orders DROP CONSTRAINT orders_pkey CASCADE; INSERT INTO shop.orders VALUES (DEFAULT, NULL)'),
+	('shop.orders', 'null_tenant', '^warning: .*all: 1\. .*number, id: 1, 00000000-0000-4000-8000-000000000101$', 'I27: a key of several columns',
+		$$ALTER TABLE shop.orders DROP CONSTRAINT orders_pkey CASCADE; ALTER TABLE shop.orders ADD number int DEFAULT 1, ADD PRIMARY KEY (number, id);
+		INSERT INTO shop.orders VALUES ('00000000-0000-4000-8000-000000000101', NULL)$$),
+	('shop.orders', 'foreign_keys', '^fail: .*orders_customer_id_fkey.*shop.customer: 1\. .*id: 00000000-0000-4000-8000-0000000000a9$', 'I26: a foreign key that joins rows of two tenants',
 		$$SELECT bulwark.unprotect('shop.line'); SELECT bulwark.unprotect('shop.orders');
 		INSERT INTO shop.orders VALUES ('00000000-0000-4000-8000-0000000000a9', '00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-0000000000b1');
 		SELECT bulwark.protect('shop.orders', 'tenant_id')$$),
-	('shop.invoice', 'foreign_keys', '^fail: 1 rows .*id: 00000000-0000-4000-8000-0000000000a9$', 'I26: a foreign key that joins rows of two tenants, named by key and by id',
+	('shop.invoice', 'foreign_keys', '^fail: .*shop.customer: 1\. .*id: 00000000-0000-4000-8000-0000000000a9$', 'I26: a foreign key that joins rows of two tenants, named by key and by id',
 		$$SELECT bulwark.unprotect('shop.invoice');
 		INSERT INTO shop.invoice VALUES ('00000000-0000-4000-8000-0000000000a9', 1, '00000000-0000-4000-8000-0000000000b1');
 		SELECT bulwark.protect('shop.invoice', 'tenant')$$),
@@ -252,6 +260,10 @@ UNION ALL
 	SELECT 'app_and_service', '^fail: .*pgtap_check_app.*' || r, format('I39: a login is both application and %s', r), format('GRANT %I TO pgtap_check_app', r)
 	FROM unnest('{bulwark_admin,bulwark_keys,bulwark_retention,bulwark_impersonator,bulwark_secrets,bulwark_auditor,bulwark_maintenance}'::text[]) AS r;
 INSERT INTO broken (checked, says, name, statement) VALUES
+	('unbound_logins', '^warning: Login pgtap_check_plain', 'I34: a login with privileges that is no application login',
+		'CREATE ROLE pgtap_check_plain LOGIN IN ROLE pgtap_check_group; GRANT SELECT ON shop.customer TO pgtap_check_group'),
+	('unbound_logins', '^ok: ', 'a login of bulwark_maintenance is bound by nothing anyway',
+		'GRANT SELECT ON shop.customer TO bulwark_maintenance; CREATE ROLE pgtap_check_plain LOGIN IN ROLE bulwark_maintenance'),
 	('app_attributes', '^fail: .*member of pgtap_check_group, which has BYPASSRLS', 'an application login may become a role with BYPASSRLS',
 		'ALTER ROLE pgtap_check_group BYPASSRLS; GRANT pgtap_check_group TO pgtap_check_app'),
 	('app_and_service', '^fail: .*pgtap_check_app.*bulwark_impersonator', 'I39: a login is both, by way of a group',
@@ -322,6 +334,27 @@ SELECT set_eq($$SELECT DISTINCT relation::text FROM bulwark.isolation_check('sho
 	'a table is checked with its partitions');
 SELECT ok(array_agg(status) = array_agg(status ORDER BY array_position('{fail,warning,ok}', status)), 'the worst comes first')
 FROM (SELECT c.status FROM (SELECT set_config('track_activities', 'on', true)) s, bulwark.isolation_check() c) c;
+
+-- A function that planning a statement on the table runs, as whoever plans it.
+
+CREATE FUNCTION plant() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	CREATE FUNCTION shop.planted(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $f$
+	BEGIN
+		IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+			RAISE EXCEPTION 'a superuser ran it';
+		END IF;
+		RETURN true;
+	END $f$;
+	ALTER TABLE shop.customer OWNER TO pgtap_check_owner;
+	ALTER TABLE shop.orders OWNER TO pgtap_check_owner;
+	GRANT USAGE ON SCHEMA shop TO pgtap_check_owner;
+	CREATE INDEX ON shop.orders (customer_id) WHERE shop.planted(1);
+END
+$$;
+SELECT throws_ok('SELECT plant(); SELECT count(*) FROM shop.orders WHERE customer_id IS NULL', 'P0001', 'a superuser ran it', 'I41: a planted function is run by planning');
+SELECT matches(after('SELECT plant(); SET LOCAL bulwark.missing_identity = error', 'shop.orders', c), '^ok: ',
+	format('I41: %s runs nothing with more than the owner''s rights, and needs no identity', c)) FROM unnest('{null_tenant,foreign_keys}'::text[]) c;
 
 -- Who may ask.
 
