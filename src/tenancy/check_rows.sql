@@ -26,7 +26,7 @@ UNION ALL
 			AND x.indpred IS NULL AND x.indkey[0] = t.decider_attribute)
 UNION ALL
 	SELECT o.relid::regclass, 'usable_indexes', 'warning',
-		format('The policies keep these operators of index %s from using it, for they are not leakproof: %s. Where they show nothing of '
+		format('The policies keep conditions with these from using index %s, for they are not leakproof: %s. Where they show nothing of '
 			'their arguments in an error, a superuser may say so (ALTER FUNCTION %s LEAKPROOF); else let the index begin with the '
 			'tenant column, by which it serves all the same.',
 			o.index, string_agg(DISTINCT o.operator, ', '), (array_agg(o.func ORDER BY o.strategy))[1])
@@ -53,6 +53,13 @@ UNION ALL
 		JOIN pg_opclass c ON c.oid = k.opclass
 		WHERE t.relid = ANY ($1) AND c.opcname IN ('text_pattern_ops', 'varchar_pattern_ops', 'bpchar_pattern_ops')
 			AND NOT (SELECT f.proleakproof FROM pg_proc f WHERE f.oid = 'textlike(text,text)'::regprocedure)
+		UNION ALL
+		SELECT t.relid, x.indexrelid::regclass::text, 0::smallint, f.oid::regprocedure::text, f.oid::regprocedure::text
+		FROM bulwark_internal.checked_tables t
+		JOIN pg_index x ON x.indrelid = t.relid AND x.indisvalid
+		CROSS JOIN LATERAL regexp_matches(x.indexprs::text, ':(?:op)?funcid (\d+)', 'g') AS m (ids)
+		JOIN pg_proc f ON f.oid = m.ids[1]::oid
+		WHERE t.relid = ANY ($1) AND NOT f.proleakproof
 	) o
 	GROUP BY o.relid, o.index;
 $$;

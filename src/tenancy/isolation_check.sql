@@ -23,7 +23,7 @@ CREATE FUNCTION bulwark_internal.isolation_checks() RETURNS TABLE (check_name te
 		('publications', true, 'In no publication.'),
 		('unique_keys', true, 'No unique key tells of another tenant''s values.'),
 		('tenant_index', true, 'An index begins with the column that decides.'),
-		('usable_indexes', true, 'No index has an operator that is not leakproof.'),
+		('usable_indexes', true, 'No index has an operator or a function that is not leakproof.'),
 		('null_tenant', true, 'No row without a tenant.'),
 		('foreign_keys', true, 'No foreign key joins rows of two tenants.'),
 		('foreign_key_guards', true, 'Every foreign key to another protected table keeps to one tenant.'),

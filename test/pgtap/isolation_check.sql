@@ -216,6 +216,8 @@ INSERT INTO broken (relation, checked, says, name, statement) VALUES
 		'CREATE INDEX ON shop.customer (name text_pattern_ops)'),
 	('shop.customer', 'usable_indexes', '^warning: .*@> \(jsonb\)', 'I29: a GIN index',
 		'ALTER TABLE shop.customer ADD document jsonb; CREATE INDEX ON shop.customer USING gin (document)'),
+	('shop.customer', 'usable_indexes', '^warning: .*: lower\(text\)\..*ALTER FUNCTION lower', 'I29: an index on an expression',
+		'CREATE INDEX ON shop.customer (lower(name))'),
 	('shop.customer', 'usable_indexes', '^ok: ', 'an index on text is usable',
 		'CREATE INDEX ON shop.customer (name)'),
 	('shop.orders', 'null_tenant', '^warning: .*all: 12\. .*id: (00000000-0000-4000-8000-0000000001\d\d; ){10}\.\.\.$', 'I27: rows without a tenant, by their keys, ten at most',
