@@ -56,6 +56,6 @@ COMMENT ON FUNCTION bulwark.annotate(text, text, inet, jsonb) IS
 CREATE FUNCTION bulwark_internal.live_identities(OUT pid integer, OUT principal_id uuid, OUT tenant_id uuid, OUT proof text, OUT assumed_by text, OUT proved_at timestamptz, OUT expires_at timestamptz) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'bulwark_live_identities';
 REVOKE ALL ON FUNCTION bulwark_internal.live_identities() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION bulwark_internal.live_identities() TO bulwark_app, bulwark_admin, bulwark_auditor, bulwark_maintenance;
+GRANT EXECUTE ON FUNCTION bulwark_internal.live_identities() TO bulwark_app, bulwark_impersonator, bulwark_admin, bulwark_auditor, bulwark_maintenance;
 COMMENT ON FUNCTION bulwark_internal.live_identities() IS
 	'The identity slots of this database''s back ends; read through the view bulwark.live_identities.';

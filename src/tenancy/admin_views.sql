@@ -72,8 +72,22 @@ CREATE VIEW bulwark.roles WITH (security_barrier) AS
 COMMENT ON VIEW bulwark.roles IS
 	'Roles and their permissions: those for all tenants (tenant_id NULL), and to an identity its own tenant''s, to bulwark_admin, bulwark_auditor and bulwark_maintenance all.';
 
+CREATE VIEW bulwark.live_identities WITH (security_barrier) AS
+	SELECT l.pid, l.principal_id, p.email, l.tenant_id, t.slug AS tenant_slug, l.proof, l.assumed_by, l.proved_at, l.expires_at
+	FROM bulwark_internal.live_identities() l
+	JOIN bulwark_internal.principals p USING (principal_id)
+	JOIN bulwark_internal.tenants t ON t.tenant_id = l.tenant_id
+	WHERE (SELECT bulwark_internal.sees_all())
+		OR l.tenant_id = bulwark.tenant_id()
+			AND (l.principal_id = bulwark.principal_id()
+				OR l.principal_id IN (SELECT m.principal_id FROM bulwark_internal.memberships m
+					WHERE m.tenant_id = bulwark.tenant_id()
+						AND bulwark_internal.member_visible(m.tenant_id, m.principal_id, m.affiliation_id)));
+COMMENT ON VIEW bulwark.live_identities IS
+	'Which back end of this database (pid) is acting as whom right now, how that was proved (token, assumed), when and until when: to an identity itself and the members of its tenant that its users:manage covers; to bulwark_admin, bulwark_auditor and bulwark_maintenance all.';
+
 REVOKE ALL ON bulwark_internal.administrators, bulwark.tenants, bulwark.affiliations, bulwark.principals,
-	bulwark.principal_links, bulwark.members, bulwark.roles FROM PUBLIC;
-GRANT SELECT ON bulwark.tenants, bulwark.affiliations, bulwark.principals, bulwark.members, bulwark.roles
+	bulwark.principal_links, bulwark.members, bulwark.roles, bulwark.live_identities FROM PUBLIC;
+GRANT SELECT ON bulwark.tenants, bulwark.affiliations, bulwark.principals, bulwark.members, bulwark.roles, bulwark.live_identities
 	TO bulwark_app, bulwark_impersonator, bulwark_admin, bulwark_auditor, bulwark_maintenance;
 GRANT SELECT ON bulwark.principal_links TO bulwark_admin, bulwark_auditor, bulwark_maintenance;
