@@ -34,15 +34,15 @@ acts($_) foreach qw(red blue clerk);
 my %all = map { $_ => "$_\@example.org at " . ($_ eq 'blue' ? 'blue' : 'red') . ' by token' } qw(red blue clerk);
 is($node->safe_psql('postgres', $query), join(', ', @all{qw(blue clerk red)}), 'a superuser sees everybody who acts');
 is($node->safe_psql('postgres', $query, extra_params => [ '-U', 'live_auditor' ]), join(', ', @all{qw(blue clerk red)}), 'an auditor too');
-is(session_say($acting{red}, $query), join(', ', @all{qw(clerk red)}), 'a tenant_admin sees those of the tenant, and none of another');
-is(session_say($acting{blue}, $query), $all{blue}, 'so does another tenant\'s');
-is(session_say($acting{clerk}, $query), $all{clerk}, 'a member without users:manage sees itself');
+is(session_say($acting{red}, "$query;"), join(', ', @all{qw(clerk red)}), 'a tenant_admin sees those of the tenant, and none of another');
+is(session_say($acting{blue}, "$query;"), $all{blue}, 'so does another tenant\'s');
+is(session_say($acting{clerk}, "$query;"), $all{clerk}, 'a member without users:manage sees itself');
 is($node->safe_psql('postgres', $query, extra_params => [ '-U', 'live_app' ]), '', 'an application without an identity sees nobody');
 isnt($node->psql('postgres', $query, extra_params => [ '-U', 'live_nobody' ]), 0, 'a role that is none of ours may not look');
 
 session_say($acting{red}, 'COMMIT;');
 is($node->safe_psql('postgres', $query), join(', ', @all{qw(blue clerk)}), 'whose transaction has ended is not there');
-is(session_say($acting{red}, $query), '', 'and sees nobody');
+is(session_say($acting{red}, "$query;"), '', 'and sees nobody');
 
 session_end($_) foreach values %acting;
 done_testing();
