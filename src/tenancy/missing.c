@@ -40,7 +40,7 @@ check_relations(const PlannedStmt *stmt)
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("no identity is in force to read protected table \"%s\" with",
+				 errmsg("no identity is in force to read protected table \"%s\"",
 						get_rel_name(rte->relid)),
 				 errhint("Authenticate first, or run it as a member of %s.", ROLE_MAINTENANCE)));
 	}
