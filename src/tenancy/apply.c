@@ -354,7 +354,40 @@ unprotect_relation(Oid relid)
 	ProtectionUnregister(relid);
 }
 
+void
+RefuseOtherProtection(Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("\"%s\" is protected already, in another way", get_rel_name(relid)),
+			 errhint("See bulwark.protected_tables; call unprotect() first.")));
+}
+
+void
+RequireNoChildren(Oid relid)
+{
+	List	   *children = ProtectionsWithParent(relid);
+
+	if (children != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot unprotect \"%s\": \"%s\" is protected through it", get_rel_name(relid),
+						get_rel_name(((const Protection *) linitial(children))->relid)),
+				 errhint("Call unprotect() for the children first.")));
+}
+
 /* --- the tree --------------------------------------------------------------- */
+
+/* Lock a table that may have been dropped while we waited for that. */
+static void
+lock_table(Oid relid, LOCKMODE mode)
+{
+	LockRelationOid(relid, mode);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+}
 
 /*
  * Protect the relation and its partitions and inheritance children as p says,
@@ -364,13 +397,13 @@ unprotect_relation(Oid relid)
 void
 ProtectTree(const Protection *p)
 {
-	ListCell   *lc;
-
 	bool		materialized = p->materialized;
 	List	   *tree;
+	ListCell   *lc;
 
 	if (OidIsValid(p->parent))
-		LockRelationOid(p->parent, AccessShareLock);
+		lock_table(p->parent, AccessShareLock);
+	lock_table(p->relid, AccessExclusiveLock);
 	tree = find_all_inheritors(p->relid, AccessExclusiveLock, NULL);
 	if (p->materialize && ProtectionOf(p->relid) == NULL)
 	{
@@ -397,8 +430,13 @@ ProtectTree(const Protection *p)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("\"%s\" is protected as part of \"%s\" already", get_rel_name(one.relid), get_rel_name(before->root)),
 					 errhint("A table with several parents can follow one protected parent only.")));
+		if (before && !OidIsValid(one.root))
+			RefuseOtherProtection(one.relid);	/* somebody was faster */
 		if (before)
+		{
+			RequireNoChildren(one.relid);
 			unprotect_relation(one.relid);
+		}
 		protect_relation(&one);
 	}
 }
@@ -415,7 +453,8 @@ UnprotectTree(Oid relid)
 		tree = lappend_oid(tree, ((const Protection *) lfirst(lc))->relid);
 	list_sort(tree, list_oid_cmp);
 	foreach(lc, tree)
-		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+		lock_table(lfirst_oid(lc), AccessExclusiveLock);
+	RequireNoChildren(relid);
 	foreach(lc, tree)
 		unprotect_relation(lfirst_oid(lc));
 	if (materialize)

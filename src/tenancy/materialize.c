@@ -548,36 +548,6 @@ fill_blocks(const Protection *p, BlockNumber from, BlockNumber to)
 	TrustedEnd(&scope);
 }
 
-/* Everything is filled: the policies of the root and all below it read the columns. */
-static void
-switch_policies(Oid relid)
-{
-	Oid			type = OIDOID;
-	Datum		value = ObjectIdGetDatum(relid);
-	TrustedScope scope;
-	ListCell   *lc;
-
-	TrustedBegin(&scope);
-	foreach(lc, find_all_inheritors(relid, AccessExclusiveLock, NULL))
-		if (ProtectionOf(lfirst_oid(lc)) == NULL)
-			elog(ERROR, "\"%s\" is not protected", get_rel_name(lfirst_oid(lc)));
-	TrustedExec("UPDATE bulwark_internal.protections SET materialized = true WHERE relation = $1 OR root = $1",
-				1, &type, &value, NULL);
-	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
-		RenewPolicies(lfirst_oid(lc));
-	TrustedEnd(&scope);
-}
-
-static BlockNumber
-leaf_blocks(Oid relid)
-{
-	Relation	rel = relation_open(relid, AccessShareLock);
-	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
-
-	relation_close(rel, AccessShareLock);
-	return blocks;
-}
-
 /* The relation as it is in this transaction: it may have changed between batches. */
 static const Protection *
 require_materialize(Oid relid)
@@ -596,6 +566,37 @@ require_materialize(Oid relid)
 				 errmsg("\"%s\" has no materialized tenant", get_rel_name(relid)),
 				 errhint("Call bulwark.protect() with materialize => true first.")));
 	return p;
+}
+
+/* Everything is filled: the policies of the root and all below it read the columns. */
+static void
+switch_policies(Oid relid)
+{
+	Oid			type = OIDOID;
+	Datum		value = ObjectIdGetDatum(relid);
+	TrustedScope scope;
+	List	   *tree;
+	ListCell   *lc;
+
+	LockRelationOid(relid, AccessExclusiveLock);
+	tree = find_all_inheritors(relid, AccessExclusiveLock, NULL);
+	(void) require_materialize(relid);
+	TrustedBegin(&scope);
+	TrustedExec("UPDATE bulwark_internal.protections SET materialized = true WHERE relation = $1 OR root = $1",
+				1, &type, &value, NULL);
+	foreach(lc, tree)
+		RenewPolicies(lfirst_oid(lc));
+	TrustedEnd(&scope);
+}
+
+static BlockNumber
+leaf_blocks(Oid relid)
+{
+	Relation	rel = relation_open(relid, AccessShareLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
+
+	relation_close(rel, AccessShareLock);
+	return blocks;
 }
 
 /* materialize(relation, batch): commits after every batch of blocks. */
@@ -647,7 +648,6 @@ bulwark_materialize(PG_FUNCTION_ARGS)
 			MemoryContextSwitchTo(work);
 		}
 	}
-	require_materialize(relid);
 	switch_policies(relid);
 	SPI_finish();
 	MemoryContextDelete(work);

@@ -225,7 +225,10 @@ ProtectionAnchor(const Protection *p)
 		const Protection *parent = ProtectionOf(p->parent);
 
 		if (parent == NULL)
-			elog(ERROR, "parent %u of relation %u is not protected", p->parent, p->relid);
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the parent of \"%s\" is not protected any more", get_rel_name(p->relid)),
+					 errhint("Call unprotect() for \"%s\", then protect() anew.", get_rel_name(p->relid))));
 		p = parent;
 	}
 	return p;

@@ -359,10 +359,7 @@ bulwark_protect(PG_FUNCTION_ARGS)
 	require_tree(p->relid);
 	resolve_request(p, parent_key);
 	if (before && !SameProtection(before, p) && (!before->automatic || ProtectionsWithParent(p->relid) != NIL))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("\"%s\" is protected already, in another way", get_rel_name(p->relid)),
-				 errhint("See bulwark.protected_tables; call unprotect() first.")));
+		RefuseOtherProtection(p->relid);
 	if (before && SameProtection(before, p))
 	{
 		if (before->automatic)
@@ -394,7 +391,6 @@ bulwark_unprotect(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	const Protection *p;
-	List	   *children;
 	TrustedScope scope;
 
 	require_table(relid);
@@ -409,13 +405,7 @@ bulwark_unprotect(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"%s\" is protected as part of \"%s\"", get_rel_name(relid), get_rel_name(p->root)),
 				 errhint("Call unprotect() for that table.")));
-	children = ProtectionsWithParent(relid);
-	if (children != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot unprotect \"%s\": \"%s\" is protected through it", get_rel_name(relid),
-						get_rel_name(((const Protection *) linitial(children))->relid)),
-				 errhint("Call unprotect() for the children first.")));
+	RequireNoChildren(relid);
 
 	CallerBegin(&scope);
 	UnprotectTree(relid);

@@ -143,6 +143,10 @@ extern void MaterializeSync(Oid relid);
 extern void ProtectTree(const Protection *p);
 /* Take a root and all that is protected with it out. */
 extern void UnprotectTree(Oid relid);
+/* 55000: protected otherwise than asked for. */
+extern void RefuseOtherProtection(Oid relid) pg_attribute_noreturn();
+/* 2BP01 if others are protected through the relation. */
+extern void RequireNoChildren(Oid relid);
 /* What a superuser has taken off a protected relation comes back. */
 extern void RepairProtection(const Protection *p);
 /* The policies of a relation made anew, by its row in the registry. */
