@@ -310,6 +310,28 @@ FETCH 1 FROM c;
 SET LOCAL ROLE identity_app;
 SELECT seen();
 ROLLBACK;
+-- the same for a cursor over an index scan, whose condition was worked out when it was opened
+CREATE INDEX ON note (tenant_id, affiliation_id);
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+BEGIN;
+SELECT bulwark.assume(id(103), id(1)) \g /dev/null
+SET LOCAL ROLE identity_app;
+EXPLAIN (COSTS OFF) SELECT note_id FROM note;
+DECLARE c CURSOR FOR SELECT note_id FROM note;
+FETCH 1 FROM c;
+RESET ROLE;
+SAVEPOINT s;
+SELECT bulwark.membership_revoke(membership_id) FROM bulwark.members WHERE principal_id = id(103) AND tenant_id = id(1);
+FETCH 1 FROM c;
+ROLLBACK TO s;
+FETCH 1 FROM c;
+SELECT bulwark.membership_grant(id(103), id(1), 'read_only', id(12)) IS NOT NULL AS granted;
+FETCH 1 FROM c;
+ROLLBACK;
+RESET enable_seqscan;
+RESET enable_bitmapscan;
+DROP INDEX note_tenant_id_affiliation_id_idx;
 BEGIN;
 SELECT bulwark.assume(id(102), id(2)) \g /dev/null
 SELECT bulwark.tenant_suspend(id(2), 'test');

@@ -173,41 +173,50 @@ candidate(TimestampTz now)
 }
 
 /* Look again at everything that the identity depends on. */
+static void
+look_again(void)
+{
+	uint64		epoch = IdentityEpoch;
+	const Identity *identity = NULL;
+	const void *membership = NULL;
+
+	identity_effective = NULL;
+	if (IsTransactionState() && membership_ops != NULL)
+		identity = candidate(GetCurrentTimestamp());
+
+	if (identity != NULL && StandbyIsFresh() &&
+		(identity->proof != PROOF_TOKEN ||
+		 IssuerKeyValid(&identity->issuer_id, identity->issuer_key)))
+		membership = membership_ops->resolve(identity);
+
+	if (membership != NULL)
+	{
+		effective.identity = *identity;
+		effective.membership = membership;
+		identity_effective = &effective;
+		if (first_lxid != BW_LXID(MyProc))
+		{
+			first = *identity;
+			first_lxid = BW_LXID(MyProc);
+		}
+	}
+	if (!IsParallelWorker())
+		SlotPublish(membership != NULL ? &effective.identity : NULL);
+	identity_checked_epoch = epoch;
+}
+
+const EffectiveIdentity *
+IdentityPeek(void)
+{
+	if (identity_checked_epoch != IdentityEpoch)
+		look_again();
+	return identity_effective;
+}
+
 const EffectiveIdentity *
 IdentityRefresh(void)
 {
-	if (identity_checked_epoch != IdentityEpoch)
-	{
-		uint64		epoch = IdentityEpoch;
-		const Identity *identity = NULL;
-		const void *membership = NULL;
-
-		identity_effective = NULL;
-		if (IsTransactionState() && membership_ops != NULL)
-			identity = candidate(GetCurrentTimestamp());
-
-		if (identity != NULL && StandbyIsFresh() &&
-			(identity->proof != PROOF_TOKEN ||
-			 IssuerKeyValid(&identity->issuer_id, identity->issuer_key)))
-			membership = membership_ops->resolve(identity);
-
-		if (membership != NULL)
-		{
-			effective.identity = *identity;
-			effective.membership = membership;
-			identity_effective = &effective;
-			if (first_lxid != BW_LXID(MyProc))
-			{
-				first = *identity;
-				first_lxid = BW_LXID(MyProc);
-			}
-		}
-		if (!IsParallelWorker())
-			SlotPublish(membership != NULL ? &effective.identity : NULL);
-		identity_checked_epoch = epoch;
-	}
-
-	if (identity_effective == NULL && statement_depth > 0 && planner_depth == 0)
+	if (IdentityPeek() == NULL && statement_depth > 0 && planner_depth == 0)
 		none_read = true;
 	return identity_effective;
 }
@@ -353,7 +362,7 @@ statement_boundary(bool begins)
 	/* Workers started by this statement read our slot: keep it true. */
 	if (carried != NULL && statement_depth == 0 && IsTransactionState() &&
 		!IsAbortedTransactionBlockState())
-		(void) IdentityRefresh();
+		(void) IdentityPeek();
 }
 
 static void

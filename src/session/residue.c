@@ -119,7 +119,7 @@ check_statement(Node *stmt)
 			break;
 
 		case T_DeallocateStmt:
-			if (IdentityCurrent() != NULL && is_older_statement((DeallocateStmt *) stmt))
+			if (IdentityPeek() != NULL && is_older_statement((DeallocateStmt *) stmt))
 				refuse("DEALLOCATE under an identity",
 					   "Deallocate after the transaction, or let the driver close its statements through the protocol.");
 			break;

@@ -90,6 +90,9 @@ IdentityCurrent(void)
 	return IdentityRefresh();
 }
 
+/* The same without counting as reading: for hooks that only ask. */
+extern const EffectiveIdentity *IdentityPeek(void);
+
 /* Set a proved identity for this transaction (or the session); 55000 when the
  * transaction had another, or a running statement has already read none. */
 extern void IdentitySet(const Identity *identity, bool is_local);

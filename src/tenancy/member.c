@@ -10,6 +10,7 @@
 #include "tenancy/member.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -330,6 +331,33 @@ load_scope(Membership *membership, const Identity *identity)
 		membership->scope[membership->nscope++] = word;
 }
 
+static uint64
+rights_digest(const Membership *membership)
+{
+	uint64		digest = hash_bytes_extended((const unsigned char *) &membership->key, sizeof(MemberKey),
+											 membership->member_generation);
+
+	for (int i = 0; i < membership->nroles; i++)
+	{
+		const RoleReach *reach = &membership->roles[i];
+
+		digest = hash_bytes_extended(reach->role_id.data, UUID_LEN, digest ^ reach->tenant_wide);
+		for (int j = 0; j < reach->npatterns; j++)
+			digest = hash_bytes_extended((const unsigned char *) reach->patterns[j],
+										 strlen(reach->patterns[j]) + 1, digest);
+		if (reach->naffiliations > 0)
+			digest = hash_bytes_extended((const unsigned char *) reach->affiliations,
+										 reach->naffiliations * sizeof(pg_uuid_t), digest);
+	}
+	return digest;
+}
+
+uint64
+MembershipRights(const Membership *membership)
+{
+	return membership->rights;
+}
+
 static bool
 load(Membership *membership, const Identity *identity)
 {
@@ -341,6 +369,7 @@ load(Membership *membership, const Identity *identity)
 	membership->member_generation = load_member_generation(&membership->key.principal_id,
 														   &membership->key.tenant_id);
 	load_memberships(membership);
+	membership->rights = rights_digest(membership);
 	return membership->nroles > 0;
 }
 

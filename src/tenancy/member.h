@@ -35,6 +35,7 @@ struct Membership
 	MemberKey	key;			/* hash key: first */
 	int64		principal_generation;
 	int64		member_generation;
+	uint64		rights;			/* a digest of the roles below */
 	TimestampTz next_expiry;
 	char	   *email;
 	char	   *tenant_slug;

@@ -50,7 +50,7 @@ static void
 missing_ExecutorStart(QueryDesc *queryDesc, int eflags)
 {
 	if (missing_identity == MISSING_ERROR &&
-		!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && IdentityCurrent() == NULL)
+		!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && IdentityPeek() == NULL)
 		check_relations(queryDesc->plannedstmt);
 
 	if (prev_ExecutorStart)

@@ -143,7 +143,7 @@ static List *
 index_condition(SupportRequestIndexCondition *request)
 {
 	FuncExpr   *call = (FuncExpr *) request->node;
-	const EffectiveIdentity *current = IdentityCurrent();
+	const EffectiveIdentity *current = IdentityPeek();
 	const Grant *grant;
 	ColumnKind	kind;
 	Oid			operator;

@@ -16,6 +16,7 @@
 extern void TenancyInit(void);
 extern void MemberInit(void);
 extern void MissingInit(void);
+extern void CursorInit(void);
 
 /* --- scan.c: reading our own tables ---------------------------------------- */
 typedef struct PrivateScan
@@ -91,6 +92,9 @@ extern bool GrantHasInt8(const Grant *grant, int64 key);
 extern bool GrantHasText(const Grant *grant, const char *key, int len);
 /* The affiliations as an array of uuid, int8 or text (keys). */
 extern ArrayType *GrantArray(const Grant *grant, Oid element_type);
+
+/* A digest of all that a membership gives: equal while nothing has changed. */
+extern uint64 MembershipRights(const Membership *membership);
 
 /* The tenant of a membership. */
 extern const char *MembershipTenantKey(const Membership *membership);
