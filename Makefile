@@ -72,6 +72,11 @@ srcdir ?= .
 
 $(OBJS): $(wildcard src/*/*.h)
 
+# pg_regress makes its output directories, not their parent.
+installcheck: | tmp_check
+tmp_check:
+	$(MKDIR_P) $@
+
 bulwark--$(EXTVERSION).sql: $(SQL_PARTS) bulwark.control
 	cat $(SQL_PARTS) > $@
 
