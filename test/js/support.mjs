@@ -18,6 +18,7 @@ export class Database {
     self.name = `bulwark_js_${suffix}`;
     self.login = `bulwark_js_app_${suffix}`;
     self.password = randomBytes(16).toString('hex');
+    self.roles = [self.login];
     self.clients = [];
     self.maintenance = await self.connect({ database: process.env.PGDATABASE ?? 'postgres' });
     await self.maintenance.query(`CREATE DATABASE ${self.name}`);
@@ -49,7 +50,7 @@ export class Database {
   async drop() {
     for (const client of this.clients.filter(c => c !== this.maintenance)) await client.end();
     await this.maintenance.query(`DROP DATABASE ${this.name} WITH (FORCE)`);
-    await this.maintenance.query(`DROP ROLE ${this.login}`);
+    await this.maintenance.query(`DROP ROLE ${this.roles.join(', ')}`);
     await this.maintenance.end();
   }
 
