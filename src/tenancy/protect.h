@@ -144,7 +144,7 @@ extern void ProtectTree(const Protection *p);
 /* Take a root and all that is protected with it out. */
 extern void UnprotectTree(Oid relid);
 /* 55000: protected otherwise than asked for. */
-extern void RefuseOtherProtection(Oid relid) pg_attribute_noreturn();
+BW_NORETURN extern void RefuseOtherProtection(Oid relid);
 /* 2BP01 if others are protected through the relation. */
 extern void RequireNoChildren(Oid relid);
 /* What a superuser has taken off a protected relation comes back. */
