@@ -11,7 +11,6 @@ use BulwarkNode;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my @secrets;
 
@@ -23,10 +22,10 @@ sub new_token
 
 sub new_ticket
 {
-	my ($node) = @_;
+	my ($node, $role) = @_;
 	my $ticket = $node->safe_psql('postgres', sprintf(
 		q{BEGIN; SELECT '' FROM bulwark.authenticate('%s'); SELECT bulwark.ticket_issue();}, new_token()),
-		extra_params => [ '-U', 'app' ]);
+		extra_params => [ '-U', $role ]);
 	$ticket =~ s/\s//g;
 	push @secrets, $ticket;
 	return $ticket;
@@ -39,6 +38,7 @@ sub new_node
 	my $node = bulwark_node($name, preload => $preload);
 
 	app_role($node, 'app', 'a');
+	app_role($node, 'quiet');
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements');
 	$node->append_conf('postgresql.conf', <<'CONF');
 log_statement = all
@@ -56,6 +56,15 @@ auto_explain.log_nested_statements = on
 auto_explain.log_verbose = on
 track_activity_query_size = 8kB
 CONF
+	# A line in the log hides what it meets: another login writes none but errors.
+	$node->safe_psql('postgres', <<'SQL');
+ALTER ROLE quiet SET log_statement = none;
+ALTER ROLE quiet SET log_min_duration_statement = -1;
+ALTER ROLE quiet SET log_duration = off;
+ALTER ROLE quiet SET log_min_messages = error;
+ALTER ROLE quiet SET log_min_error_statement = panic;
+ALTER ROLE quiet SET auto_explain.log_min_duration = -1;
+SQL
 	$node->restart;
 	return $node;
 }
@@ -63,8 +72,8 @@ CONF
 # What an attacker under the same role sees of all its sessions.
 sub activity
 {
-	my ($node) = @_;
-	return $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+	my ($node, $role) = @_;
+	return $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', $role ]);
 SELECT query FROM pg_stat_activity WHERE pid <> pg_backend_pid();
 SELECT pg_stat_get_backend_activity(s) FROM pg_stat_get_backend_idset() AS s;
 SQL
@@ -78,10 +87,10 @@ sub finds_secret
 
 sub check
 {
-	my ($node, $order) = @_;
-	my $s = session_start($node, 'app');
+	my ($node, $role, $order) = @_;
+	my $s = session_start($node, $role);
 	my $token = new_token();
-	my $ticket = new_ticket($node);
+	my $ticket = new_ticket($node, $role);
 
 	# A literal is overwritten, and does its work.
 	is(session_say($s, "BEGIN; SET LOCAL bulwark.ticket = '$ticket';\nSELECT bulwark.identity() ->> 'tenant_slug';"),
@@ -116,7 +125,7 @@ sub check
 		my ($what, $sql) = @$case;
 		session_say($s, $sql);
 		like($s->{err}, qr/ERROR/, "$order: $what: is an error") if $what =~ /error|refused|name|unknown|aborted/;
-		ok(!finds_secret(activity($node)), "I16: $order: $what: pg_stat_activity does not show it");
+		ok(!finds_secret(activity($node, $role)), "I16: $order: $what: pg_stat_activity does not show it");
 		ok(!finds_secret($s->{err}), "I16: $order: $what: no error quotes it")
 			if $what =~ /error|refused/ && $what !~ /syntax|column/;
 		session_say($s, 'ROLLBACK;');
@@ -129,17 +138,24 @@ sub check
 		my $script = private_file('literal.sql', <<"SQL");
 BEGIN;
 SET LOCAL bulwark.ticket = '$ticket';
+\\sleep 1000 ms
 SELECT set_config('bulwark.ticket', '$ticket', true);
+\\sleep 1000 ms
 SELECT 1 / (bulwark.tenant_id() IS NOT NULL)::int AS proved;
-\\sleep 1500 ms
+SELECT 1 / (NOT EXISTS (SELECT FROM pg_prepared_statements WHERE statement LIKE '%bwt' || '1.%'))::int AS hidden;
 COMMIT;
 SQL
 		my $out = '';
-		my $bench = IPC::Run::start([ 'pgbench', '-n', '-M', $mode, '-t', 1, '-U', 'app', '-f', $script, $node->connstr('postgres') ],
+		my $bench = IPC::Run::start([ 'pgbench', '-n', '-M', $mode, '-t', 1, '-U', $role, '-f', $script, $node->connstr('postgres') ],
 			'>&', \$out, IPC::Run::timeout(60));
-		usleep 800_000;
-		ok(!finds_secret(activity($node)), "I16: $order: $mode protocol, a literal: pg_stat_activity does not show it");
-		ok($bench->finish, "$order: $mode protocol, a literal: the ticket is proved") or diag $out;
+		for my $statement ('SET LOCAL', 'set_config')
+		{
+			$node->poll_query_until('postgres',
+				"SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%$statement%' AND pid <> pg_backend_pid()")
+				or die "no $statement";
+			ok(!finds_secret(activity($node, $role)), "I16: $order: $mode protocol, $statement: pg_stat_activity does not show it");
+		}
+		ok($bench->finish, "I16: $order: $mode protocol: the ticket is proved, and no prepared statement shows it") or diag $out;
 	}
 
 	# Bound parameters, as the documentation has it.
@@ -151,12 +167,18 @@ SELECT 1 / (length(:ticket) - length(:ticket));
 SQL
 	for my $mode (qw(extended prepared))
 	{
-		my $bench = IPC::Run::run([ 'pgbench', '-n', '-M', $mode, '-t', 1, '-U', 'app', '-f', $script,
+		my $bench = IPC::Run::run([ 'pgbench', '-n', '-M', $mode, '-t', 1, '-U', $role, '-f', $script,
 			'-D', "ticket=$ticket", $node->connstr('postgres') ], '>&', \my $out);
 		like($out, qr/division by zero/, "$order: $mode protocol, a parameter: the ticket is proved, and an error comes after it");
 	}
 
-	# Long after: statements, activity, log.
+	return;
+}
+
+# Long after: pg_stat_statements and the log.
+sub check_remains
+{
+	my ($node, $order) = @_;
 	my $statements = $node->safe_psql('postgres', 'SELECT query FROM pg_stat_statements');
 	like($statements, qr/authenticate/, "$order: pg_stat_statements has the statements");
 	ok(!finds_secret($statements), "I16: $order: pg_stat_statements shows none");
@@ -176,11 +198,14 @@ SQL
 	return;
 }
 
-for my $order ('bulwark,pg_stat_statements', 'pg_stat_statements,bulwark')
+# The order of the libraries is the order of their hooks.
+for my $run ([ 'bulwark,pg_stat_statements', 'app', 'quiet' ], [ 'pg_stat_statements,bulwark', 'app' ])
 {
+	my ($order, @roles) = @$run;
 	(my $name = $order) =~ tr/,/_/;
 	my $node = new_node($name, $order);
-	check($node, $order);
+	check($node, $_, "$order, $_") for @roles;
+	check_remains($node, $order);
 	$node->stop;
 }
 
