@@ -2,6 +2,7 @@
 // COPY and pools, with the identity proved in each transaction.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { pipeline } from 'node:stream/promises';
 import { Readable } from 'node:stream';
 import pg from 'pg';
@@ -73,6 +74,13 @@ describe('proving an identity', () => {
     assert.deepEqual(results.slice(1).map(r => Number(r.rows[0].count)), [a.orders, 5]);
     assert.equal(await count(app), 0);
   });
+
+  for (const end of ['COMMIT', 'ROLLBACK', 'COMMIT AND CHAIN', 'ROLLBACK AND CHAIN'])
+    test(`I13: in one message, what follows ${end} has no identity`, async () => {
+      const results = await app.query(`BEGIN; SELECT bulwark.authenticate('${await a.token()}'); SELECT count(*)::int AS n FROM orders;
+        ${end}; SELECT count(*)::int AS n FROM orders; ROLLBACK`);
+      assert.deepEqual([results[2].rows[0].n, results[4].rows[0].n], [a.orders, 0]);
+    });
 
   test('an identity that would serve nothing is an error, not silence', async () => {
     await rejects(app.query('SELECT bulwark.authenticate($1)', [await a.token()]), '25P01');
@@ -259,6 +267,81 @@ describe('cursors', () => {
   });
 });
 
+describe('the protocol itself', () => {
+  /** A connection without a driver's manners: messages as they are asked for. */
+  class Wire {
+    static async open() {
+      const self = new Wire();
+      self.connection = new pg.Connection();
+      self.connection.on('error', () => {});
+      self.connection.on('connect', () => self.connection.startup({ user: shop.login, database: shop.name }));
+      const ready = once(self.connection, 'readyForQuery');
+      self.connection.connect(`${process.env.PGHOST}/.s.PGSQL.${process.env.PGPORT ?? 5432}`);
+      await ready;
+      return self;
+    }
+
+    /** Parse, Bind and Execute for each [portal, sql or null, rows, value], then Sync: what each returned. */
+    async send(...steps) {
+      const results = [];
+      let rows = [];
+      const on = {
+        dataRow: ({ fields }) => rows.push(fields[0]?.toString()),
+        end: () => results.push(rows.splice(0)),
+        errorMessage: error => results.push(error.code),
+      };
+      const handlers = { dataRow: on.dataRow, commandComplete: on.end, portalSuspended: on.end, errorMessage: on.errorMessage };
+      for (const [event, handler] of Object.entries(handlers)) this.connection.on(event, handler);
+      const ready = once(this.connection, 'readyForQuery');
+      for (const [portal, sql, max, value] of steps) {
+        if (sql !== null) {
+          this.connection.parse({ name: '', text: sql });
+          this.connection.bind({ portal, statement: '', values: value === undefined ? [] : [value] });
+        }
+        this.connection.execute({ portal, rows: max });
+      }
+      this.connection.sync();
+      await ready;
+      for (const [event, handler] of Object.entries(handlers)) this.connection.off(event, handler);
+      return results;
+    }
+  }
+  const AUTHENTICATE = 'SELECT bulwark.authenticate($1)';
+  const OWNERS = 'SELECT owner FROM lines';
+  let wire;
+  before(async () => { wire = await Wire.open(); });
+  after(() => wire?.connection.end());
+
+  test('I10: a portal that is suspended shows nothing once its identity is released', async () => {
+    const results = await wire.send(['', 'BEGIN', 0], ['', AUTHENTICATE, 0, await a.token()], ['p', OWNERS, 3], ['p', null, 2],
+      ['', 'SELECT bulwark.release()', 0], ['p', null, 0], ['', 'ROLLBACK', 0]);
+    assert.deepEqual([results[2], results[3], results[5]], [Array(3).fill(a.slug), Array(2).fill(a.slug), []]);
+  });
+
+  test('I10: a portal opened without an identity never shows another\'s rows than who fetches', async () => {
+    const results = await wire.send(['', 'BEGIN', 0], ['p', OWNERS, 1], ['', AUTHENTICATE, 0, await b.token()], ['p', null, 0], ['', 'ROLLBACK', 0]);
+    assert.deepEqual(results[1], []);
+    for (const owner of results[3]) assert.equal(owner, b.slug);
+  });
+
+  test('I9: a pipeline is of one identity, and needs a transaction for it', async () => {
+    const prove = async tenant => ['', AUTHENTICATE, 0, await tenant.token()];
+    assert.deepEqual(await wire.send(await prove(a), ['', OWNERS, 0]), ['25P01']); // what follows is skipped
+    const [, , rows, second, ...rest] = await wire.send(['', 'BEGIN', 0], await prove(a), ['', OWNERS, 0], await prove(b), ['', OWNERS, 0]);
+    assert.deepEqual([...new Set(rows)], [a.slug]);
+    assert.equal(second, '55000');
+    assert.deepEqual(rest, []);
+    await wire.send(['', 'ROLLBACK', 0]);
+    assert.deepEqual(await wire.send(['', OWNERS, 0]), [[]]);
+  });
+
+  test('I13: a portal does not live on with its rows after the transaction', async () => {
+    await wire.send(['', 'BEGIN', 0], ['', AUTHENTICATE, 0, await a.token()], ['p', OWNERS, 1], ['', 'COMMIT', 0]);
+    assert.deepEqual(await wire.send(['', 'BEGIN', 0], ['p', null, 0]), [[], '34000']);
+    await wire.send(['', 'ROLLBACK', 0]);
+  });
+});
+
 describe('COPY', () => {
   const text = async (client, sql) => {
     const chunks = [];
@@ -371,5 +454,69 @@ describe('a pool', () => {
       await withClient(async client => {
         await rejects(request(client, await a.token(), () => client.query(residue)), '42501', /not allowed for an application login/);
       });
+  });
+});
+
+describe('a pre-request function, as PostgREST calls it', () => {
+  let authenticator, web, sessions;
+  before(async () => {
+    [authenticator, web] = [`${shop.login}_authenticator`, `${shop.login}_web`];
+    await shop.admin.query(`
+      CREATE SCHEMA api;
+      CREATE FUNCTION api.identify() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+      DECLARE
+        bearer text := current_setting('request.headers', true)::json ->> 'authorization';
+      BEGIN
+        IF bearer ILIKE 'bearer %' THEN
+          PERFORM bulwark.authenticate(substr(bearer, 8));
+        END IF;
+      END $$;
+      CREATE ROLE ${authenticator} LOGIN NOINHERIT;
+      CREATE ROLE ${web} NOLOGIN IN ROLE bulwark_app;
+      GRANT ${web}, bulwark_app TO ${authenticator};
+      GRANT USAGE ON SCHEMA api TO ${web};
+      GRANT SELECT, INSERT, UPDATE, DELETE ON orders, lines TO ${web}`);
+    shop.roles.push(authenticator, web);
+    sessions = await Promise.all([1, 2].map(() => shop.connect({ user: authenticator })));
+  });
+
+  /** A request over HTTP: the settings of the transaction, the function, the query. */
+  const call = async (session, headers, sql) => request(session, null, async () => {
+    await session.query({
+      name: 'settings',
+      text: `SELECT set_config('search_path', $1, true), set_config('role', $2, true), set_config('request.jwt.claims', $3, true),
+        set_config('request.method', 'GET', true), set_config('request.headers', $4, true)`,
+      values: ['"public"', web, JSON.stringify({ role: web, tenant: b.slug }), JSON.stringify(headers)],
+    });
+    await session.query('SELECT api.identify()');
+    return (await session.query(sql)).rows;
+  });
+  const sql = 'SELECT owner, current_user::text AS role FROM orders';
+
+  test('each request reads as its bearer, one after another on the same connections', async () => {
+    for (let round = 0; round < 3; round++)
+      for (const [i, tenant] of shop.tenants.entries()) {
+        const rows = await call(sessions[i % 2], { authorization: `Bearer ${await tenant.token()}` }, sql);
+        assert.equal(rows.length, tenant.orders);
+        for (const row of rows) assert.deepEqual(row, { owner: tenant.slug, role: web });
+      }
+  });
+
+  test('without a token nothing, with a false one an error, whatever the claims say', async () => {
+    assert.deepEqual(await call(sessions[0], {}, sql), []);
+    assert.deepEqual(await call(sessions[0], { authorization: 'Basic YTpi' }, sql), []);
+    await rejects(call(sessions[0], { authorization: 'Bearer nonsense' }, sql), '28000', /^token or ticket refused$/);
+    assert.deepEqual(await call(sessions[0], {}, sql), []);
+  });
+
+  test('the caller of the request writes own rows only', async () => {
+    const authorization = `Bearer ${await a.token()}`;
+    const theirs = await shop.value('SELECT min(order_id) FROM orders WHERE tenant_id = $1', b.id);
+    assert.deepEqual(await call(sessions[0], { authorization }, `UPDATE orders SET amount = amount WHERE order_id = ${theirs} RETURNING *`), []);
+    await rejects(call(sessions[1], { authorization }, `INSERT INTO lines (order_id, product, owner) VALUES (${theirs}, 'x', 'x')`), '42501');
+  });
+
+  test('I34: an application login by membership of the login alone leaves no residue', async () => {
+    await rejects(call(sessions[0], { authorization: `Bearer ${await a.token()}` }, 'CREATE TEMP TABLE orders (owner text)'), '42501', /not allowed for an application login/);
   });
 });
