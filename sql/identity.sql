@@ -410,6 +410,17 @@ SELECT bulwark.affiliation_visible(NULL::uuid, 'note', 'read') AS null_affiliati
 	bulwark.permitted(repeat('x', 1000), 'read') AS long_name;
 ROLLBACK;
 
+-- I8, I10: a cursor that has begun gives nothing after its identity has ended, whatever its plan has kept
+BEGIN; SELECT bulwark.assume(id(101), id(1)) \g /dev/null
+SET LOCAL ROLE identity_app;
+DECLARE plain CURSOR FOR SELECT note_id FROM identity_test.note;
+DECLARE sorted CURSOR FOR SELECT note_id FROM identity_test.note ORDER BY body DESC;
+DECLARE counted CURSOR FOR SELECT note_id, count(*) OVER () FROM identity_test.note;
+FETCH plain; FETCH sorted; FETCH counted;
+SELECT bulwark.release();
+FETCH ALL plain; FETCH ALL sorted; FETCH ALL counted;
+ROLLBACK;
+
 -- I43: without an identity, an error instead of an empty table, where it is asked for
 CREATE MATERIALIZED VIEW note_count AS SELECT count(*) AS n FROM note;
 CREATE ROLE identity_owner;

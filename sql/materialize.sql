@@ -88,6 +88,38 @@ SELECT bulwark.unprotect('recording'), bulwark.unprotect('calls');
 SELECT attrelid::regclass, attname FROM pg_attribute WHERE attname LIKE 'bulwark%' AND NOT attisdropped AND attrelid::regclass::text ~ 'calls|recording';
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid::regclass::text ~ '^(persona|calls|recording)' ORDER BY 1, 2;
 
+-- I41: what the owner attached to a table is run by no other when we plan a statement that reads it
+CREATE ROLE regress_materialize_owner;
+GRANT USAGE, CREATE ON SCHEMA regress_materialize TO regress_materialize_owner;
+CREATE TABLE planted_as (name text);
+GRANT INSERT ON planted_as TO PUBLIC;
+CREATE FUNCTION planted_write() RETURNS void LANGUAGE sql AS $$ INSERT INTO regress_materialize.planted_as VALUES (current_user) $$;
+CREATE FUNCTION planted(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+	$$ BEGIN PERFORM regress_materialize.planted_write(); RETURN i; END $$;
+CREATE TABLE trap (id int PRIMARY KEY, tenant_id text);
+CREATE TABLE bait (id int PRIMARY KEY, tenant_id text, trap_id int REFERENCES trap);
+CREATE TABLE prey (id int PRIMARY KEY, trap_id int REFERENCES trap);
+INSERT INTO trap VALUES (1, 'a');
+CREATE INDEX ON trap (planted(1), id);
+ALTER TABLE trap OWNER TO regress_materialize_owner;
+ALTER TABLE bait OWNER TO regress_materialize_owner;
+ALTER TABLE prey OWNER TO regress_materialize_owner;
+SELECT bulwark.protect('trap', 'tenant_id'), bulwark.protect('bait', 'tenant_id');
+SELECT bulwark.protect('prey', parent => 'trap', materialize => true);
+TRUNCATE planted_as;
+\c -
+SET search_path = regress_materialize;
+INSERT INTO bait VALUES (1, 'a', 1);
+\c -
+SET search_path = regress_materialize;
+SET bulwark.new_tables = ignore;
+INSERT INTO prey VALUES (1, 1);
+SELECT DISTINCT name FROM planted_as;
+SELECT bulwark.unprotect('prey'), bulwark.unprotect('bait'), bulwark.unprotect('trap');
+DROP TABLE prey, bait, trap;
+REVOKE ALL ON SCHEMA regress_materialize FROM regress_materialize_owner;
+DROP ROLE regress_materialize_owner;
+
 -- In a pinned database there is the affiliation only.
 SELECT bulwark.tenant_create('regress-materialize', 'Pinned') AS pinned \gset
 SELECT bulwark.pin_tenant(:'pinned');

@@ -375,10 +375,38 @@ identity_ExecutorStart(QueryDesc *queryDesc, int eflags)
 		standard_ExecutorStart(queryDesc, eflags);
 }
 
+/*
+ * A portal that goes on (FETCH, a loop over a query) after its transaction's
+ * identity has ended: what a sort or a hash table keeps was that identity's.
+ */
+static bool
+has_outlived_identity(QueryDesc *queryDesc)
+{
+	return queryDesc->already_executed && first_lxid == BW_LXID(MyProc) && !IsParallelWorker() &&
+		IdentityCurrent() == NULL;
+}
+
+/* Nothing more comes of it. */
+static void
+run_empty(QueryDesc *queryDesc)
+{
+	queryDesc->estate->es_processed = 0;
+	if (queryDesc->operation == CMD_SELECT || queryDesc->plannedstmt->hasReturning)
+	{
+		queryDesc->dest->rStartup(queryDesc->dest, queryDesc->operation, queryDesc->tupDesc);
+		queryDesc->dest->rShutdown(queryDesc->dest);
+	}
+}
+
 static void
 identity_ExecutorRun(BW_RUN_PARAMS)
 {
 	statement_boundary(false);
+	if (has_outlived_identity(queryDesc))
+	{
+		run_empty(queryDesc);
+		return;
+	}
 	if (statement_depth == 0)
 		top_statement = queryDesc->plannedstmt;
 	statement_depth++;

@@ -7,7 +7,8 @@
  *		transaction, settings that decide what a name or a policy means, a new
  *		password of the login itself.
  *
- *		A statement that would is refused at once.  What no statement shows
+ *		A statement that would is refused at once, and so is a COMMIT in a loop over
+ *		a query, which keeps the query's rows for what comes after it.  What no statement shows
  *		(set_config(), a function that creates in pg_temp) is refused when the
  *		transaction is about to commit.
  */
@@ -15,7 +16,9 @@
 
 #include "access/xact.h"
 #include "commands/prepare.h"
+#include "executor/executor.h"
 #include "nodes/parsenodes.h"
+#include "tcop/pquery.h"
 #include "tcop/utility.h"
 
 typedef enum SessionState
@@ -40,6 +43,7 @@ static const char *const bound_settings[] = {
 static struct config_generic *bound_records[lengthof(bound_settings)];
 
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
+static ExecutorRun_hook_type prev_ExecutorRun = NULL;
 
 BW_NORETURN static void refuse(const char *what, const char *hint);
 
@@ -196,6 +200,31 @@ residue_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnl
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
+/*
+ * Is a portal's query run to keep its rows past the end of the transaction?
+ * That is how PostgreSQL commits inside a procedure that loops over a query.
+ */
+static bool
+is_held(const QueryDesc *queryDesc)
+{
+	return queryDesc->dest->mydest == DestTuplestore && ActivePortal != NULL &&
+		ActivePortal->queryDesc == queryDesc && ActivePortal->holdStore != NULL;
+}
+
+static void
+residue_ExecutorRun(BW_RUN_PARAMS)
+{
+	if (session_state == SESSION_STATE_REFUSE && is_held(queryDesc) &&
+		SessionIsApp() && IdentityCurrent() != NULL)
+		refuse("COMMIT or ROLLBACK within a loop over a query, or with an open cursor,",
+			   "Collect what to loop over in an array first.");
+
+	if (prev_ExecutorRun)
+		prev_ExecutorRun(BW_RUN_ARGS);
+	else
+		standard_ExecutorRun(BW_RUN_ARGS);
+}
+
 static bool
 same_string(const char *a, const char *b)
 {
@@ -281,5 +310,7 @@ ResidueInit(void)
 
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = residue_ProcessUtility;
+	prev_ExecutorRun = ExecutorRun_hook;
+	ExecutorRun_hook = residue_ExecutorRun;
 	RegisterXactCallback(residue_xact, NULL);
 }

@@ -270,8 +270,12 @@ FkGuardSyncReferencing(Oid relid)
 typedef struct Guard
 {
 	Oid			trigger;		/* hash key */
-	KeptPlan	kept;
-	Oid			run_as;			/* InvalidOid: the extension's owner */
+	KeptPlan	row;			/* ctid -> the row's tenant; none: no check is needed */
+	KeptPlan	key;			/* the key's values -> the tenant of the row referred to */
+	Oid			row_owner;		/* who runs them */
+	Oid			key_owner;
+	bool		row_by_key;		/* one names its tenant by id, this one by key */
+	bool		key_by_key;
 	int			ncolumns;		/* those whose change asks for a check: */
 	AttrNumber	columns[2 * INDEX_MAX_KEYS];	/* the key's, then those that tell the tenant */
 	int			nkeys;
@@ -279,52 +283,56 @@ typedef struct Guard
 
 static HTAB *guards = NULL;
 
-/* Two tenants' names are comparable as text once both are of one kind. */
-static char *
-comparable_tenant(const Protection *p, const char *alias, bool by_id)
-{
-	char	   *expr = ProtectionTenantExpr(p->relid, alias);
-
-	if (!by_id || TenantKeyType(p) == KEY_UUID)
-		return expr;
-	return psprintf("(SELECT t.tenant_id::text FROM bulwark_internal.tenants t WHERE t.key = %s)", expr);
-}
-
 /*
- * The row is read back by its ctid: gone means that a later change of it has its
- * own check.  A row without a tenant is nobody's and may refer to anything.  $2:
- * the key itself rests, and a row that is not there yet is nobody's either.
+ * Two statements, each run by the owner of the table that it reads, as foreign
+ * keys do it: planning a query runs what the owner attached to the table (an
+ * index expression or a CHECK is folded), so no other may plan it.  The row is read
+ * back by its ctid: gone means that a later change of it has its own check.
  */
 static void
 guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 {
 	const Protection *p = ProtectionOf(relid);
 	const Protection *referenced = ProtectionOf(key->referenced);
-	bool		by_id = (TenantKeyType(p) == KEY_UUID) != (TenantKeyType(referenced) == KEY_UUID);
-	char	   *tenant = comparable_tenant(p, "bulwark_r", by_id);
-	char	   *same_key = KeyCondition(key->columns, "bulwark_r", key->referenced, key->referenced_columns, "bulwark_k");
-	Oid			types[] = {TIDOID, BOOLOID};
+	KeyType		row_type = TenantKeyType(p);
+	KeyType		key_type = TenantKeyType(referenced);
+	Oid			row_argument = TIDOID;
+	Oid			types[INDEX_MAX_KEYS];
+	StringInfoData condition;
 	ListCell   *lc;
 
+	guard->row_by_key = row_type != KEY_UUID && key_type == KEY_UUID;
+	guard->key_by_key = key_type != KEY_UUID && row_type == KEY_UUID;
+	guard->row_owner = RelationOwner(relid);
+	guard->key_owner = RelationOwner(key->referenced);
+
+	initStringInfo(&condition);
 	guard->ncolumns = 0;
 	foreach(lc, key->columns)
-		guard->columns[guard->ncolumns++] = get_attnum(relid, lfirst(lc));
+	{
+		int			i = guard->ncolumns++;
+		const char *column = list_nth(key->referenced_columns, i);
+
+		guard->columns[i] = get_attnum(relid, lfirst(lc));
+		types[i] = get_atttype(relid, guard->columns[i]);
+		appendStringInfo(&condition, "%s%s %s $%d", i ? " AND " : "", RowColumn("bulwark_k", column),
+						 EqualityOperator(key->referenced, column), i + 1);
+	}
 	guard->nkeys = guard->ncolumns;
 	if (p->tenant_column[0])
 		guard->columns[guard->ncolumns++] = get_attnum(relid, p->tenant_column);
 	else
 		foreach(lc, p->key_columns)
 			guard->columns[guard->ncolumns++] = get_attnum(relid, lfirst(lc));
-	guard->run_as = KeyRunAs(key->referenced, key->referenced_columns);
 
-	KeptPlanSet(&guard->kept,
-				psprintf("SELECT %s IS NULL OR EXISTS (SELECT FROM %s AS bulwark_k WHERE %s AND %s = %s) "
-						 "OR $2 AND NOT EXISTS (SELECT FROM %s AS bulwark_k WHERE %s) "
-						 "FROM ONLY %s AS bulwark_r WHERE bulwark_r.ctid = $1",
-						 tenant, QualifiedName(key->referenced), same_key,
-						 comparable_tenant(referenced, "bulwark_k", by_id), tenant,
-						 QualifiedName(key->referenced), same_key, QualifiedName(relid)),
-				lengthof(types), types);
+	KeptPlanSet(&guard->key,
+				psprintf("SELECT %s FROM %s AS bulwark_k WHERE %s",
+						 ProtectionTenantExpr(key->referenced, "bulwark_k"), QualifiedName(key->referenced), condition.data),
+				guard->nkeys, types);
+	KeptPlanSet(&guard->row,
+				psprintf("SELECT %s FROM ONLY %s AS bulwark_r WHERE bulwark_r.ctid = $1",
+						 ProtectionTenantExpr(relid, "bulwark_r"), QualifiedName(relid)),
+				1, &row_argument);
 }
 
 /* The plan of a guard, made anew when what it was made from has changed. */
@@ -345,11 +353,15 @@ guard_lookup(TriggerData *trigger)
 	}
 	guard = hash_search(guards, &trigger->tg_trigger->tgoid, HASH_ENTER, &found);
 	if (!found)
-		memset(&guard->kept, 0, sizeof(KeptPlan));
-	if (KeptPlanValid(&guard->kept))
+	{
+		memset(&guard->row, 0, sizeof(KeptPlan));
+		memset(&guard->key, 0, sizeof(KeptPlan));
+	}
+	if (KeptPlanValid(&guard->row) && (guard->row.plan == NULL || KeptPlanValid(&guard->key)))
 		return guard;
 
-	KeptPlanReset(&guard->kept);
+	KeptPlanReset(&guard->row);
+	KeptPlanReset(&guard->key);
 	tuple = SearchSysCache1(CONSTROID,
 							ObjectIdGetDatum(get_relation_constraint_oid(relid, trigger->tg_trigger->tgargs[0], false)));
 	if (!HeapTupleIsValid(tuple))
@@ -365,7 +377,7 @@ guard_lookup(TriggerData *trigger)
 		TrustedEnd(&scope);
 	}
 	else
-		KeptPlanSet(&guard->kept, NULL, 0, NULL);
+		KeptPlanSet(&guard->row, NULL, 0, NULL);
 	return guard;
 }
 
@@ -410,6 +422,72 @@ check_required(const Guard *guard, TriggerData *trigger, HeapTuple row)
 	return changed;
 }
 
+/* Run one of the statements: the tenant that it finds, or NULL; false if no row. */
+static bool
+read_tenant(KeptPlan *kept, Oid owner, Datum *values, TrustedScope *scope, char **tenant)
+{
+	SetUserIdAndSecContext(owner, scope->save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	if (SPI_execute_plan(kept->plan, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "the check of a foreign key failed");
+	if (SPI_processed == 0)
+		return false;
+	*tenant = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	return true;
+}
+
+/* The id of the tenant with that key as text, or NULL. */
+static char *
+id_of_key(const char *key)
+{
+	PrivateScan scan;
+	char	   *id = NULL;
+	bool		isnull;
+
+	if (key == NULL || !PrivateScanBegin(&scan, "tenants", "tenants_key_key"))
+		return NULL;
+	PrivateScanText(&scan, Tenant_key, key);
+	if (PrivateScanNext(&scan))
+		id = DatumGetCString(DirectFunctionCall1(uuid_out, PrivateScanGet(&scan, Tenant_id, &isnull)));
+	PrivateScanEnd(&scan);
+	return id;
+}
+
+/*
+ * Is the row referred to of the row's tenant?  A row without a tenant is nobody's
+ * and may refer to anything; while keys rest, one that is not there yet is nobody's
+ * either.
+ */
+static bool
+same_tenant(Guard *guard, TriggerData *trigger, HeapTuple row, TrustedScope *scope)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	Datum		ctid = PointerGetDatum(&row->t_self);
+	Datum		keys[INDEX_MAX_KEYS];
+	char	   *of_row;
+	char	   *of_key;
+
+	if (!read_tenant(&guard->row, guard->row_owner, &ctid, scope, &of_row) || of_row == NULL)
+		return true;
+	for (int i = 0; i < guard->nkeys; i++)
+	{
+		bool		isnull;
+
+		keys[i] = heap_getattr(row, guard->columns[i], desc, &isnull);
+	}
+	if (!read_tenant(&guard->key, guard->key_owner, keys, scope, &of_key))
+		return ForeignKeysRest(trigger->tg_relation);
+	if (guard->row_by_key)
+	{
+		of_row = id_of_key(of_row);
+		if (of_row == NULL)
+			return true;
+	}
+	if (guard->key_by_key)
+		of_key = id_of_key(of_key);
+	return of_key != NULL && strcmp(of_row, of_key) == 0;
+}
+
 Datum
 bulwark_fk_guard(PG_FUNCTION_ARGS)
 {
@@ -418,8 +496,7 @@ bulwark_fk_guard(PG_FUNCTION_ARGS)
 	HeapTuple	row;
 	Guard	   *guard;
 	char	   *name;
-	Datum		arguments[2];
-	bool		allowed = true;
+	bool		allowed;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || trigger->tg_trigger->tgnargs != 1)
@@ -429,23 +506,11 @@ bulwark_fk_guard(PG_FUNCTION_ARGS)
 	name = trigger->tg_trigger->tgargs[0];
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	guard = guard_lookup(trigger);
-	if (guard->kept.plan == NULL || !check_required(guard, trigger, row))
+	if (guard->row.plan == NULL || !check_required(guard, trigger, row))
 		return PointerGetDatum(NULL);
 
 	TrustedBegin(&scope);
-	if (OidIsValid(guard->run_as))
-		SetUserIdAndSecContext(guard->run_as, scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
-							   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	arguments[0] = PointerGetDatum(&row->t_self);
-	arguments[1] = BoolGetDatum(ForeignKeysRest(trigger->tg_relation));
-	if (SPI_execute_plan(guard->kept.plan, arguments, NULL, false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "the check of foreign key \"%s\" failed", name);
-	if (SPI_processed > 0)
-	{
-		bool		isnull;
-
-		allowed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) && !isnull;
-	}
+	allowed = same_tenant(guard, trigger, row, &scope);
 	TrustedEnd(&scope);
 
 	if (!allowed)

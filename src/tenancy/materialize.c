@@ -125,6 +125,8 @@ MaterializeAddColumns(const Protection *p)
 				 source.tenant && source.affiliation ? ", " : "",
 				 source.affiliation ? add_column(MATERIALIZED_AFFILIATION, p->parent, source.affiliation) : ""));
 	TrustedBegin(&scope);
+	SetUserIdAndSecContext(RelationOwner(p->relid), scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
 	empty = TrustedExec(psprintf("SELECT FROM %s LIMIT 1", name), 0, NULL, NULL, NULL) == 0;
 	TrustedEnd(&scope);
 	return empty;
@@ -196,7 +198,7 @@ typedef struct Filler
 {
 	Oid			trigger;		/* hash key */
 	KeptPlan	kept;			/* the key's values -> the parent's tenant and affiliation */
-	Oid			run_as;
+	Oid			owner;			/* the parent's, who runs it: planning runs what is attached to the table */
 	int			nkeys;
 	AttrNumber	keys[INDEX_MAX_KEYS];
 	int			ncolumns;
@@ -243,7 +245,7 @@ filler_prepare(Filler *filler, const Protection *p)
 		filler->columns[filler->ncolumns++] = get_attnum(p->relid, MATERIALIZED_AFFILIATION);
 		appendStringInfo(&targets, "%s%s", targets.len ? ", " : "", RowColumn("bulwark_p", source.affiliation));
 	}
-	filler->run_as = KeyRunAs(p->parent, p->parent_columns);
+	filler->owner = RelationOwner(p->parent);
 	KeptPlanSet(&filler->kept,
 				psprintf("SELECT %s FROM %s AS bulwark_p WHERE %s FOR SHARE",
 						 targets.data, QualifiedName(p->parent), condition.data),
@@ -319,9 +321,8 @@ look_up_parent(const Filler *filler, TupleDesc desc, HeapTuple row, Datum *value
 	}
 
 	TrustedBegin(&scope);
-	if (OidIsValid(filler->run_as))
-		SetUserIdAndSecContext(filler->run_as, scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
-							   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(filler->owner, scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
 	if (SPI_execute_plan(filler->kept.plan, keys, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "the look-up of a parent failed");
 	for (int i = 0; SPI_processed > 0 && i < filler->ncolumns; i++)

@@ -190,21 +190,6 @@ KeyCondition(List *child_columns, const char *child_ref, Oid parent, List *paren
 }
 
 Oid
-KeyRunAs(Oid referenced, List *columns)
-{
-	ListCell   *lc;
-
-	foreach(lc, columns)
-	{
-		Oid			type = getBaseType(get_atttype(referenced, get_attnum(referenced, lfirst(lc))));
-
-		if (lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr >= FirstNormalObjectId)
-			return RelationOwner(referenced);
-	}
-	return InvalidOid;
-}
-
-Oid
 RelationOwner(Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));

@@ -297,6 +297,8 @@ count_nulls(const Protection *p)
 
 	BeginInternalSubTransaction(NULL);
 	TrustedBegin(&scope);
+	SetUserIdAndSecContext(RelationOwner(p->relid), scope.save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
 	nulls = DatumGetInt64(TrustedScalar(psprintf("SELECT count(*) FROM %s WHERE %s IS NULL",
 												 QualifiedName(p->relid), quote_identifier(p->tenant_column)),
 										0, NULL, NULL, NULL, NULL, NULL));

@@ -89,12 +89,6 @@ extern char *EqualityOperator(Oid relid, const char *column);
 /* The child's key equals the parent's. */
 extern char *KeyCondition(List *child_columns, const char *child_ref,
 						  Oid parent, List *parent_columns, const char *parent_ref);
-/*
- * Who runs a statement that compares such a key: InvalidOid for the extension's
- * owner; where an operator is somebody's own, the referenced table's owner, as
- * foreign keys themselves do it.
- */
-extern Oid	KeyRunAs(Oid referenced, List *columns);
 extern Oid	RelationOwner(Oid relid);
 /* How the row that decides names its tenant. */
 extern KeyType TenantKeyType(const Protection *p);

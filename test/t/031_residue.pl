@@ -103,6 +103,11 @@ for my $case (
 }
 refused($s, "SELECT set_config('search_path', 'own', false);", 'set_config in autocommit after an identity');
 refused($s, 'SET search_path = own;', 'SET in autocommit after an identity');
+my $prove = "PERFORM bulwark.authenticate('@{[ token('a') ]}');";
+refused($s, "DO \$\$ DECLARE r record; BEGIN $prove FOR r IN SELECT * FROM orders LOOP COMMIT; END LOOP; END \$\$;",
+	'COMMIT in a loop over a query');
+refused($s, "DO \$\$ DECLARE r record; BEGIN $prove FOR r IN SELECT * FROM orders LOOP ROLLBACK; END LOOP; END \$\$;",
+	'ROLLBACK in a loop over a query');
 
 is(session_say($s, 'SHOW search_path; SHOW role; SHOW row_security;'), "public\nnone\non", 'I34: the settings are as they were');
 is(session_say($s, "SELECT count(*) FROM pg_class WHERE relpersistence = 't'; SELECT count(*) FROM pg_prepared_statements; SELECT count(*) FROM pg_cursors;"),
