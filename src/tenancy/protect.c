@@ -16,6 +16,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "replication/logicalworker.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -482,6 +483,9 @@ bulwark_tenant_immutable(PG_FUNCTION_ARGS)
 	if (old_null || (!new_null && datum_image_eq(old_value, new_value, att->attbyval, att->attlen)))
 		return PointerGetDatum(trigger->tg_newtuple);
 
+	/* what a publisher allowed */
+	if (IsLogicalWorker())
+		return PointerGetDatum(trigger->tg_newtuple);
 	maintenance = get_role_oid(ROLE_MAINTENANCE, true);
 	if (!OidIsValid(maintenance) ||
 		!(is_member_of_role_nosuper(GetUserId(), maintenance) || is_member_of_role_nosuper(GetOuterUserId(), maintenance)))
