@@ -38,9 +38,13 @@ PGDLLEXPORT void BulwarkHeartbeatWorker(Datum arg);
 bool
 StandbyIsFresh(void)
 {
+	int64		limit = standby_max_staleness * USECS_PER_SEC;
+	int64		lag;
+
 	if (!RecoveryInProgress())
 		return true;
-	return Abs(GetCurrentTimestamp() - GetLatestXTime()) <= standby_max_staleness * USECS_PER_SEC;
+	lag = GetCurrentTimestamp() - GetLatestXTime();
+	return lag <= limit && lag >= -limit;
 }
 
 static bool
