@@ -5,6 +5,9 @@
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Not preloaded: the library says so, before anything else fails for want of it.
+LOAD 'MODULE_PATHNAME';
+
 -- Plain CREATE: a schema that somebody made beforehand stops the installation.
 CREATE SCHEMA bulwark;
 CREATE SCHEMA bulwark_internal;

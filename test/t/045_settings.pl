@@ -1,0 +1,104 @@
+# The settings: which there are and who can set them where, so that what weakens a
+# guard is in the configuration file or nowhere.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use BulwarkNode;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = bulwark_node('settings');
+app_role($node, 'app', 'a');
+$node->safe_psql('postgres', 'CREATE ROLE manager LOGIN CREATEROLE CREATEDB IN ROLE bulwark_admin; GRANT app TO manager; CREATE DATABASE managed OWNER manager');
+
+# name, context, type, default, a value that differs
+my @settings = (
+	[ 'bulwark.allow_session_identity', 'sighup', 'bool', 'off', 'on' ],
+	[ 'bulwark.missing_identity', 'superuser', 'enum', 'hide', 'error' ],
+	[ 'bulwark.new_tables', 'superuser', 'enum', 'protect', 'ignore' ],
+	[ 'bulwark.realm', 'sighup', 'string', '', 'other' ],
+	[ 'bulwark.root_key_command', 'sighup', 'string', '', '/bin/false' ],
+	[ 'bulwark.root_key_command_next', 'sighup', 'string', '', '/bin/false' ],
+	[ 'bulwark.root_key_command_timeout', 'sighup', 'integer', '10', '20' ],
+	[ 'bulwark.root_key_file', 'sighup', 'string', '', '/tmp/root.key' ],
+	[ 'bulwark.root_key_file_next', 'sighup', 'string', '', '/tmp/root.key' ],
+	[ 'bulwark.root_key_id', 'sighup', 'string', '', '0123456789abcdef' ],
+	[ 'bulwark.root_key_id_next', 'sighup', 'string', '', '0123456789abcdef' ],
+	[ 'bulwark.root_key_provider', 'sighup', 'enum', 'file', 'command' ],
+	[ 'bulwark.session_state', 'sighup', 'enum', 'refuse', 'allow' ],
+	[ 'bulwark.standby_max_staleness', 'sighup', 'integer', '60', '3600' ]);
+
+is($node->safe_psql('postgres', q{SELECT name, context, vartype, boot_val FROM pg_settings WHERE name ~ '^bulwark' ORDER BY name COLLATE "C"}),
+	join("\n", map { join '|', @$_[ 0 .. 3 ] } @settings),
+	'these settings there are, and bulwark.ticket, which is never shown');
+
+sub refused
+{
+	my ($sql, $state, $name, @options) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql", @options);
+	like($err, qr/(ERROR|FATAL):  $state:/, $name);
+	return;
+}
+
+for my $setting (@settings)
+{
+	my ($name, $context, undef, undef, $value) = @$setting;
+	my @manager = (extra_params => [ '-U', 'manager' ]);
+	my @app = (extra_params => [ '-U', 'app' ]);
+
+	if ($context eq 'sighup')
+	{
+		refused("ALTER SYSTEM SET $name = '$value'", '55P02', "$name: not by ALTER SYSTEM");
+		refused("ALTER ROLE app SET $name = '$value'", '55P02', "$name: not for a role, by a superuser either");
+		refused("ALTER DATABASE postgres SET $name = '$value'", '55P02', "$name: not for a database");
+		refused("SET $name = '$value'", '55P02', "$name: not for a session");
+		refused("SELECT set_config('$name', '$value', true)", '55P02', "$name: not for a transaction");
+		refused("CREATE FUNCTION f() RETURNS int LANGUAGE sql SET $name = '$value' AS 'SELECT 1'", '55P02', "$name: not for a function");
+	}
+	else
+	{
+		refused("ALTER ROLE app SET $name = '$value'", '42501', "$name: not for a role, by its administrator", @manager);
+		refused("ALTER DATABASE managed SET $name = '$value'", '42501', "$name: not for a database, by its owner", @manager);
+		refused("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql SET $name = '$value' AS 'SELECT 1'", '42501', "$name: not for a function", @manager);
+	}
+	refused("SET $name = '$value'", $context eq 'sighup' ? '55P02' : '42501', "$name: not by an application", @app);
+
+	local $ENV{PGOPTIONS} = "-c $name=$value";
+	my ($out, $err) = run_command([ 'psql', '-X', '-U', 'app', '-c', 'SELECT 1', '-d', $node->connstr('postgres') ]);
+	like($err, qr/FATAL:  (parameter "$name" cannot be changed now|permission denied to set parameter "$name")/, "$name: not when an application connects");
+}
+
+# A ticket is set in a transaction, and nowhere else.
+my $ticket = $node->safe_psql('postgres', sprintf(
+	"BEGIN; SELECT '' FROM bulwark.authenticate('%s') \\g /dev/null\nSELECT bulwark.ticket_issue();", token('a')), extra_params => [ '-U', 'app' ]);
+for my $value ('made up', $ticket)
+{
+	my $which = $value eq $ticket ? 'a genuine ticket' : 'a made-up ticket';
+	refused("ALTER ROLE app SET bulwark.ticket = '$value'", '28000', "I1: $which not for a role");
+	refused("ALTER DATABASE postgres SET bulwark.ticket = '$value'", '28000', "I1: $which not for a database");
+	refused("CREATE FUNCTION f() RETURNS int LANGUAGE sql SET bulwark.ticket = '$value' AS 'SELECT 1'", '28000', "I1: $which not for a function");
+	refused("ALTER SYSTEM SET bulwark.ticket = '$value'", '(28000|55P02)', "I1: $which not by ALTER SYSTEM");
+	local $ENV{PGOPTIONS} = "-c bulwark.ticket='$value'" =~ s/ up/_up/r;
+	my ($out, $err) = run_command([ 'psql', '-X', '-U', 'app', '-c', 'SELECT 1', '-d', $node->connstr('postgres') ]);
+	like($err, qr/FATAL:.*refused/, "I1: $which not when connecting");
+}
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE c ~ 'bulwark'"), 0, 'nothing of all that has been kept');
+
+# The prefix is ours: no setting of another name.
+refused("SET bulwark.tickets = 'x'", '42602', 'a setting that there is not is refused');
+refused("ALTER ROLE app SET bulwark.realms = 'x'", '42602', 'for a role too');
+
+# What the configuration file says is what holds, also for sessions that are there.
+my $session = session_start($node, 'app');
+is(session_say($session, 'SHOW bulwark.session_state;'), 'refuse', 'session_state is refuse');
+$node->append_conf('postgresql.conf', 'bulwark.session_state = allow');
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT current_setting('bulwark.session_state') = 'allow'});
+is(session_say($session, 'SELECT 1; SHOW bulwark.session_state;'), "1\nallow", 'until the configuration file says otherwise');
+session_end($session);
+
+$node->stop;
+done_testing();
