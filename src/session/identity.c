@@ -383,7 +383,7 @@ static bool
 has_outlived_identity(QueryDesc *queryDesc)
 {
 	return queryDesc->already_executed && first_lxid == BW_LXID(MyProc) && !IsParallelWorker() &&
-		IdentityCurrent() == NULL;
+		IdentityPeek() == NULL;
 }
 
 /* Nothing more comes of it. */

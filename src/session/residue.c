@@ -37,7 +37,9 @@ static int	session_state = SESSION_STATE_REFUSE;
 
 /* Settings that may not outlive a transaction once the session has had an identity. */
 static const char *const bound_settings[] = {
-	"search_path", "role", "row_security"
+	"search_path", "role", "row_security",
+	"transform_null_equals",
+	"debug_print_parse", "debug_print_rewritten", "debug_print_plan"
 };
 
 static struct config_generic *bound_records[lengthof(bound_settings)];

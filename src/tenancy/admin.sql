@@ -44,7 +44,7 @@ CREATE FUNCTION bulwark.affiliation_create(tenant_id uuid, slug text, name text,
 REVOKE ALL ON FUNCTION bulwark.affiliation_create(uuid, text, text, text, uuid, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.affiliation_create(uuid, text, text, text, uuid, uuid) TO bulwark_admin, bulwark_app, bulwark_impersonator;
 COMMENT ON FUNCTION bulwark.affiliation_create(uuid, text, text, text, uuid, uuid) IS
-	'Creates an affiliation in a tenant''s tree and returns its id; arguments as tenant_create(). parent_id: the affiliation above it, NULL for a root. Slugs, keys and ids share one namespace in the tenant. An identity must itself hold, for all affiliations, what the roles held on the parent and above it give. Errors: 42501 neither bulwark_admin nor an identity with system:configure for all affiliations of the tenant, or less held than that; 42704 no such tenant or parent; 22023, 23505, 22004 as tenant_create().';
+	'Creates an affiliation in a tenant''s tree and returns its id; arguments as tenant_create(). parent_id: the affiliation above it, NULL for a root. Slugs, keys and ids share one namespace in the tenant. An identity must itself hold, for all affiliations, what the roles held on the parent and above it give. id: only bulwark_admin may choose it. Errors: 42501 neither bulwark_admin nor an identity with system:configure for all affiliations of the tenant, or less held than that; 42704 no such tenant or parent; 22023, 23505, 22004 as tenant_create().';
 
 CREATE FUNCTION bulwark.affiliation_move(affiliation_id uuid, parent_id uuid) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_affiliation_move';

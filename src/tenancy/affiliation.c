@@ -67,6 +67,12 @@ bulwark_affiliation_create(PG_FUNCTION_ARGS)
 	int			nnames;
 
 	AuthorityRequire(&who, tenant_id, NULL, "system", "configure");
+	/* ids are unique across tenants: to choose one is to learn of, or take, another's */
+	if (!PG_ARGISNULL(5) && !who.admin)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to choose an affiliation's id"),
+				 errhint("Leave the id out, or let a member of %s create it.", ROLE_ADMIN)));
 	SlugCheck(slug);
 	NameCheck("name", name);
 	NameCheck("key", key);

@@ -5,8 +5,8 @@
  *		What an index scan looks for, and what a one-time filter let through, was
  *		worked out when the plan started: a membership revoked since would still
  *		be served by the next FETCH.  So a plan that reads protected tables goes
- *		on only under the rights that it was started with.  Without an identity it
- *		yields nothing more; with other rights it must be opened anew.
+ *		on only under the rights that it was started with.  (When the identity has
+ *		ended altogether, the session room lets it yield nothing more.)
  */
 #include "tenancy/tenancy.h"
 
@@ -65,41 +65,27 @@ remember(QueryDesc *queryDesc)
 	entry->rights = MembershipRights(current->membership);
 }
 
-/* Tell the receiver that there are no more rows, as the executor would. */
+/* Raise if the identity in force has other rights than the plan's. */
 static void
-yield_nothing(QueryDesc *queryDesc)
-{
-	DestReceiver *dest = queryDesc->dest;
-
-	queryDesc->estate->es_processed = 0;
-	dest->rStartup(dest, queryDesc->operation, queryDesc->tupDesc);
-	dest->rShutdown(dest);
-}
-
-/* May the plan go on?  Raises where stopping silently would lose a change. */
-static bool
-may_go_on(QueryDesc *queryDesc)
+check_rights(QueryDesc *queryDesc)
 {
 	const EffectiveIdentity *current;
 	Started    *entry;
 
 	if (started == NULL || hash_get_num_entries(started) == 0)
-		return true;
+		return;
 	entry = hash_search(started, &queryDesc->estate, HASH_FIND, NULL);
 	if (entry == NULL)
-		return true;
+		return;
 
 	AcceptInvalidationMessages();
 	IdentityBump();
 	current = IdentityPeek();
-	if (current != NULL && MembershipRights(current->membership) == entry->rights)
-		return true;
-	if (current == NULL && queryDesc->operation == CMD_SELECT && !queryDesc->plannedstmt->hasModifyingCTE)
-		return false;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the identity's rights have changed since the statement or cursor was started"),
-			 errhint("Run the statement, or open the cursor, again.")));
+	if (current != NULL && MembershipRights(current->membership) != entry->rights)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the identity's rights have changed since the statement or cursor was started"),
+				 errhint("Run the statement, or open the cursor, again.")));
 }
 
 static void
@@ -115,9 +101,8 @@ cursor_ExecutorStart(QueryDesc *queryDesc, int eflags)
 static void
 cursor_ExecutorRun(BW_RUN_PARAMS)
 {
-	if (!may_go_on(queryDesc))
-		yield_nothing(queryDesc);
-	else if (prev_ExecutorRun)
+	check_rights(queryDesc);
+	if (prev_ExecutorRun)
 		prev_ExecutorRun(BW_RUN_ARGS);
 	else
 		standard_ExecutorRun(BW_RUN_ARGS);

@@ -11,6 +11,7 @@
 #include "utils/memutils.h"
 
 #define GRANT_KEY_MAX		256
+#define GRANTS_MAX			4096	/* of one membership, before the cache starts anew */
 
 typedef struct GrantEntry
 {
@@ -226,6 +227,8 @@ GrantFor(const char *resource, int resource_len, const char *action, int action_
 		memset(&fresh, 0, sizeof(fresh));
 		grant_compute(membership, &fresh, resource, resource_len, action, action_len);
 		entry = hash_search(membership->grants, key, HASH_ENTER, &found);
+		if (hash_get_num_entries(membership->grants) == GRANTS_MAX)
+			MemberCacheRenew();
 		entry->permitted = fresh.permitted;
 		entry->grant = fresh.grant;
 	}

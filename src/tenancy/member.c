@@ -395,6 +395,12 @@ member_relcache_callback(Datum arg, Oid relid)
 	}
 }
 
+void
+MemberCacheRenew(void)
+{
+	cache_loads = CACHE_MAX_LOADS;
+}
+
 static void
 cache_prepare(void)
 {
@@ -407,6 +413,7 @@ cache_prepare(void)
 		member_context = AllocSetContextCreate(CacheMemoryContext, "bulwark memberships",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(member_context);
+	IdentityBump();
 	ctl.keysize = sizeof(MemberKey);
 	ctl.entrysize = sizeof(Membership);
 	ctl.hcxt = member_context;

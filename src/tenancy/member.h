@@ -55,6 +55,9 @@ extern MemoryContext member_context;
 /* Add to a role's affiliations; one may be there twice. */
 extern void ReachAdd(RoleReach *reach, const pg_uuid_t *affiliation);
 
+/* Start the cache anew at the next statement: it has grown enough. */
+extern void MemberCacheRenew(void);
+
 /* Does the principal hold any role in the whole tenant? */
 extern bool MembershipAnyTenantWide(const Membership *membership);
 
