@@ -342,6 +342,7 @@ ROLLBACK;
 -- I12: prepared as A, executed as B with a generic plan: B's rows, no literal of A
 SET plan_cache_mode = force_generic_plan;
 PREPARE p AS SELECT string_agg(note_id::text, ',' ORDER BY note_id) FROM note;
+PREPARE q AS SELECT count(note_id) FROM note;
 BEGIN; SELECT bulwark.assume(id(103), id(1)) \g /dev/null
 SET LOCAL ROLE identity_app; EXECUTE p; EXECUTE p;
 COMMIT;
@@ -349,11 +350,12 @@ BEGIN; SELECT bulwark.assume(id(101), id(1)) \g /dev/null
 SET LOCAL ROLE identity_app; EXECUTE p; EXECUTE p;
 COMMIT;
 BEGIN; SELECT bulwark.assume(id(102), id(2)) \g /dev/null
-SET LOCAL ROLE identity_app; EXECUTE p; EXECUTE p; EXPLAIN (COSTS OFF) EXECUTE p;
+SET LOCAL ROLE identity_app; EXECUTE p; EXECUTE p; EXECUTE q; EXPLAIN (COSTS OFF) EXECUTE q;
 COMMIT;
 BEGIN; SET LOCAL ROLE identity_app; EXECUTE p;
 COMMIT;
 DEALLOCATE p;
+DEALLOCATE q;
 RESET plan_cache_mode;
 
 -- I12: the same through an index condition derived for an affiliation's member,
@@ -363,16 +365,18 @@ CREATE INDEX ON note (tenant_id, affiliation_id);
 SET plan_cache_mode = force_generic_plan;
 SET enable_seqscan = off;
 PREPARE p AS SELECT string_agg(note_id::text, ',' ORDER BY note_id) FROM note;
+PREPARE q AS SELECT count(note_id) FROM note;
 BEGIN; SELECT bulwark.assume(id(103), id(1)) \g /dev/null
-SET LOCAL ROLE identity_app; EXECUTE p; EXPLAIN (COSTS OFF) EXECUTE p;
+SET LOCAL ROLE identity_app; EXECUTE p; EXECUTE q; EXPLAIN (COSTS OFF) EXECUTE q;
 COMMIT;
 BEGIN; SELECT bulwark.assume(id(101), id(1)) \g /dev/null
-SET LOCAL ROLE identity_app; EXECUTE p; EXPLAIN (COSTS OFF) EXECUTE p;
+SET LOCAL ROLE identity_app; EXECUTE p; EXECUTE q; EXPLAIN (COSTS OFF) EXECUTE q;
 COMMIT;
 BEGIN; SELECT bulwark.assume(id(103), id(1)) \g /dev/null
 SET LOCAL ROLE identity_app; EXECUTE p;
 COMMIT;
 DEALLOCATE p;
+DEALLOCATE q;
 RESET enable_seqscan;
 RESET plan_cache_mode;
 DELETE FROM note WHERE note_id >= 100;
