@@ -27,6 +27,15 @@
 #define BW_CHECK_AS_USER(stmt, rte)	((rte)->checkAsUser)
 #endif
 
+/* Index scans count for EXPLAIN since 18. */
+#if PG_VERSION_NUM >= 180000
+#define BW_INDEX_BEGINSCAN(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define BW_INDEX_BEGINSCAN(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+
 /* JSON lexer over a buffer with a known length. */
 #if PG_VERSION_NUM >= 170000
 #define BW_JSON_LEX(json, len, enc)	makeJsonLexContextCstringLen(NULL, (json), (len), (enc), true)

@@ -25,8 +25,9 @@ typedef struct PrivateScan
 	Oid			index;
 	int			nkeys;
 	ScanKeyData keys[3];
-	SysScanDesc desc;
-	HeapTuple	tuple;			/* the current one */
+	SysScanDesc desc;			/* without an index */
+	struct PrivateBatch *batch; /* by index */
+	HeapTuple	tuple;			/* the current one, until the next */
 } PrivateScan;
 extern bool PrivateScanBegin(PrivateScan *scan, const char *table, const char *index);
 extern void PrivateScanUuid(PrivateScan *scan, AttrNumber attno, const pg_uuid_t *value);
