@@ -371,6 +371,37 @@ describe('Sakila, pooled: a tenant for each store', { skip: missing }, () => {
 
       test('none of it has left a trace', async () => assert.equal(await contents(), untouched));
     });
+
+    describe('with the store kept in rentals and payments', () => {
+      before(async () => {
+        await db.admin.query("SELECT bulwark.unprotect('payment'), bulwark.unprotect('rental')");
+        for (const [table, parent] of [['rental', 'inventory'], ['payment', 'rental']]) {
+          await db.value('SELECT bulwark.protect($1, parent => $2, materialize => true)', table, parent);
+          await db.admin.query(`CALL bulwark.materialize('${table}')`);
+        }
+      });
+
+      test('each sees what it saw', async () => {
+        assert.ok(await db.value("SELECT bool_and(materialized) FROM bulwark.protected_tables WHERE kind = 'child'"));
+        for (const [name, store] of [['member of one', 1], ['member of two', 2]])
+          assert.deepEqual(counts(await people.seen(name)), literal[store]);
+        assert.deepEqual(counts(await people.seen('nobody')), nothing);
+      });
+
+      test('a payment that a rule sends on takes its store from its rental', async () => {
+        const rental = store => db.value(`SELECT jsonb_build_object('rental', r.rental_id, 'customer', c.customer_id) FROM rental r
+          JOIN inventory i USING (inventory_id) JOIN customer c USING (customer_id, store_id) WHERE store_id = ${store} ORDER BY 1 LIMIT 1`);
+        const [mine, theirs] = [await rental(1), await rental(2)];
+        await assert.rejects(people.as('member of one', async app => {
+          await app.query(PAYMENT('payment'), [mine.customer, 1, mine.rental, '2007-05-15']);
+          const { rows } = await app.query('SELECT bulwark_tenant FROM payment_p2007_05');
+          assert.deepEqual(rows, [{ bulwark_tenant: 1 }]);
+          throw new RangeError('roll it back');
+        }), RangeError);
+        for (const table of ['payment', 'payment_p2007_05'])
+          await people.refuses('member of one', '42501', PAYMENT(table), theirs.customer, 1, theirs.rental, '2007-05-15');
+      });
+    });
   });
 });
 
