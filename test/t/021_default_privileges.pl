@@ -30,7 +30,7 @@ SELECT o || ' ' || a.grantee::regrole || ' ' || a.privilege_type FROM (
 	SELECT c.oid::regclass::text, coalesce(relacl, acldefault('r', relowner)), relowner FROM pg_class c
 	WHERE relnamespace IN ('bulwark'::regnamespace, 'bulwark_internal'::regnamespace) AND relkind IN ('r', 'v')
 	UNION ALL
-	SELECT t.oid::regtype::text, typacl, typowner FROM pg_type t LEFT JOIN pg_class c ON c.oid = typrelid
+	SELECT t.oid::regtype::text, coalesce(typacl, acldefault('T', typowner)), typowner FROM pg_type t LEFT JOIN pg_class c ON c.oid = typrelid
 	WHERE typnamespace IN ('bulwark'::regnamespace, 'bulwark_internal'::regnamespace) AND typelem = 0 AND coalesce(relkind, 'c') = 'c'
 	UNION ALL
 	SELECT nspname, nspacl, nspowner FROM pg_namespace WHERE nspname IN ('bulwark', 'bulwark_internal')
