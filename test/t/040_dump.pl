@@ -74,6 +74,9 @@ for my $who ('postgres', 'dumper')
 	}
 }
 
+my $check = q{SELECT relation::text, check_name, status, replace(detail, current_database(), 'postgres') FROM bulwark.isolation_check() ORDER BY 1, 2, 3, 4};
+same_ok($node->safe_psql('postgres_custom_jobs', $check), $node->safe_psql('postgres', $check), 'isolation_check() says of a copy what it says of the source');
+
 # The copies go on: what is refused and what is given there is what it was.
 for my $database ('postgres', 'postgres_custom_jobs')
 {

@@ -77,8 +77,9 @@ UNION ALL
 SELECT 'trigger', tgrelid::regclass::text, tgname, tgenabled::text, NULL, pg_get_triggerdef(oid), NULL, NULL
 	FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL
-SELECT 'table', relname, relrowsecurity::text, relforcerowsecurity::text, NULL, relacl::text, relowner::regrole::text, reloptions::text
-	FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+SELECT 'table', relname, relrowsecurity::text, relforcerowsecurity::text, NULL,
+	(SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(relacl) a WHERE a::text !~ ('^' || relowner::regrole || '=')),
+	relowner::regrole::text, reloptions::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
 UNION ALL
 SELECT 'column', attrelid::regclass::text, attname, format_type(atttypid, atttypmod), NULL, attnotnull::text, attnum::text, pg_get_expr(adbin, adrelid)
 	FROM pg_attribute JOIN pg_class c ON c.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
