@@ -1,0 +1,86 @@
+# pg_upgrade of a protected database to a newer version: it protects the same rows
+# in the same way, goes on working, and takes no ticket of before.  BULWARK_OLD is
+# the installation that it begins with.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../t";
+use BulwarkNode;
+use BulwarkShop;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+die "BULWARK_OLD names no installation\n" unless -x "$ENV{BULWARK_OLD}/bin/postgres";
+
+my $key = private_file('root.key', unpack 'H*', random_bytes(32));
+my $old = bulwark_node('old', key => $key, new => [ install_path => $ENV{BULWARK_OLD} ]);
+shop_create($old);
+my $rows = shop_rows($old, 'postgres');
+my $definitions = shop_definitions($old, 'postgres');
+
+# A ticket of tenant 7's administrator.
+sub ticket
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres', sprintf("BEGIN; SELECT '' FROM bulwark.authenticate('%s') \\g /dev/null\nSELECT bulwark.ticket_issue();", token(7)),
+		extra_params => [ '-U', 'app' ]);
+}
+
+# What the holder of a ticket sees, or why not.
+sub with_ticket
+{
+	my ($node, $ticket) = @_;
+	my ($status, $out, $err) = $node->psql('postgres',
+		"BEGIN; SELECT set_config('bulwark.ticket', '$ticket', true) \\g /dev/null\nSELECT count(*) FROM orders;",
+		extra_params => [ '-U', 'app' ]);
+	return $out . $err;
+}
+
+my $ticket = ticket($old);
+is(with_ticket($old, $ticket), '9', 'before: the ticket opens its tenant');
+$old->stop;
+
+my $new = PostgreSQL::Test::Cluster->new('new');
+$new->init;
+$new->append_conf('postgresql.conf', <<"CONF");
+shared_preload_libraries = 'bulwark'
+bulwark.root_key_file = '$key'
+CONF
+my @upgrade = ('pg_upgrade', '--no-sync',
+	'-d', $old->data_dir, '-D', $new->data_dir,
+	'-b', $old->config_data('--bindir'), '-B', $new->config_data('--bindir'),
+	'-s', $new->host, '-p', $old->port, '-P', $new->port);
+command_ok([ @upgrade, '--check' ], 'pg_upgrade --check finds nothing in the way');
+unless (ok(run_log(\@upgrade), 'pg_upgrade succeeds'))
+{
+	foreach my $log (glob $new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_dump_*.log')
+	{
+		my ($error) = slurp_file($log) =~ /^(pg_restore: error.*)/ms;
+		diag("$log:\n$error") if $error;
+	}
+	BAIL_OUT('nothing was upgraded');
+}
+$new->start;
+
+same_ok(shop_definitions($new, 'postgres'), $definitions, 'after: protected in the same way');
+same_ok(shop_rows($new, 'postgres'), $rows, 'after: every identity sees the same rows');
+is($new->safe_psql('postgres', "SELECT count(*) FROM bulwark.isolation_check() WHERE status = 'fail'"), '0',
+	'after: isolation_check finds no hole');
+
+like(with_ticket($new, $ticket), qr/token or ticket refused/, 'after: a ticket of before is of another cluster, and refused');
+is(with_ticket($new, ticket($new)), '9', 'after: a new ticket opens its tenant');
+my (undef, undef, $err) = $new->psql('postgres',
+	sprintf("BEGIN; SELECT '' FROM bulwark.authenticate('%s') \\g /dev/null\nINSERT INTO orders (id, tenant_id) VALUES (1000, gen_random_uuid());", token(7)),
+	extra_params => [ '-U', 'app' ]);
+like($err, qr/row-level security/, 'after: a row of another tenant is refused');
+$new->safe_psql('postgres', 'CREATE TABLE calls_3 PARTITION OF calls FOR VALUES FROM (1000) TO (2000)');
+is($new->safe_psql('postgres', "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = 'calls_3'::regclass"), 't',
+	'after: a new partition is protected');
+$new->safe_psql('postgres', "SELECT bulwark.tenant_suspend(tenant_id, 'test') FROM bulwark.tenants WHERE slug = '7'");
+(undef, undef, $err) = $new->psql('postgres', sprintf("SELECT bulwark.authenticate('%s')", token(7)), extra_params => [ '-U', 'app' ]);
+like($err, qr/token or ticket refused/, 'after: a member of a suspended tenant is refused');
+
+$new->stop;
+done_testing();
