@@ -11,7 +11,7 @@ use Test::More;
 
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $node = PostgreSQL::Test::Cluster->new('issuer');
-$node->init(allows_streaming => 1);
+$node->init(allows_streaming => 1, extra => [ '--encoding', 'UTF8', '--locale', 'C' ]);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'bulwark'\ninclude = 'keys.conf'\n");
 
 sub random_bytes

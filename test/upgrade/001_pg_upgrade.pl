@@ -53,7 +53,9 @@ my @upgrade = ('pg_upgrade', '--no-sync',
 	'-b', $old->config_data('--bindir'), '-B', $new->config_data('--bindir'),
 	'-s', $new->host, '-p', $old->port, '-P', $new->port);
 command_ok([ @upgrade, '--check' ], 'pg_upgrade --check finds nothing in the way');
-unless (ok(run_log(\@upgrade), 'pg_upgrade succeeds'))
+my $upgraded = run_log(\@upgrade);
+ok($upgraded, 'pg_upgrade succeeds');
+unless ($upgraded)
 {
 	foreach my $log (glob $new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_dump_*.log')
 	{
