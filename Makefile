@@ -17,7 +17,7 @@ MODULE_big  = bulwark
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" bulwark.control)
 
 PG_CONFIG ?= pg_config
-LAYERS     = base common keyring session tenancy
+LAYERS     = base common keyring session tenancy ledger
 
 OBJS = src/bulwark.o $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:%=src/%/*.c))))
 
@@ -38,6 +38,7 @@ SQL_PARTS = \
 	src/tenancy/check_rows.sql \
 	src/tenancy/check_database.sql \
 	src/tenancy/isolation_check.sql \
+	src/ledger/ledger.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql

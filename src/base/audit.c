@@ -1,10 +1,12 @@
 /*
  * audit.c
- *		The sink for audit events: the ledger registers one, the others report.
+ *		How siblings work together without knowing each other: the sink for audit
+ *		events, which the ledger registers, and the sealer of its contents.
  */
 #include "base/base.h"
 
 static AuditSink sink = NULL;
+static const ContentSealer *content_sealer = NULL;
 
 void
 AuditSinkRegister(AuditSink newsink)
@@ -17,4 +19,16 @@ AuditEmit(const AuditEvent *event)
 {
 	if (sink)
 		sink(event);
+}
+
+void
+ContentSealerRegister(const ContentSealer *sealer)
+{
+	content_sealer = sealer;
+}
+
+const ContentSealer *
+ContentSealerGet(void)
+{
+	return content_sealer;
 }

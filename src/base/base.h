@@ -104,17 +104,47 @@ extern bool HasClusterRole(Oid userid, const char *role);
  */
 extern bool SessionIsApp(void);
 
-/* --- audit-event sink: the ledger registers, others report ----------------- */
+/* --- xact.c: last of all before a commit ------------------------------------ */
+
+/*
+ * Called at PRE_COMMIT and PRE_PREPARE after every other such callback of ours:
+ * what those wrote is seen.
+ */
+typedef void (*PreCommitLast) (void);
+extern void PreCommitLastRegister(PreCommitLast callback);
+extern void XactInit(void);
+
+/* --- audit.c: audit-event sink: the ledger registers, others report --------- */
+typedef enum AuditDurability
+{
+	AUDIT_IN_TRANSACTION,		/* comes and goes with the transaction */
+	AUDIT_SURVIVES,				/* kept after a rollback, written by a worker soon */
+	AUDIT_DURABLE				/* on disk when the call returns, else 55000 */
+} AuditDurability;
+
 typedef struct AuditEvent
 {
-	const char *action;			/* e.g. "authenticate", "denied" */
+	const char *action;			/* "authenticate", "denied", "configuration", ... */
 	const char *entity_type;
-	const char *entity_id;
-	const char *detail;			/* never a secret */
-	bool		survives_rollback;
+	const char *entity_id;		/* may be NULL */
+	const char *detail;			/* JSON text or NULL; never a secret */
+	const pg_uuid_t *tenant_id;	/* whose the entity is; NULL: the identity's */
+	AuditDurability durability;
 } AuditEvent;
 typedef void (*AuditSink) (const AuditEvent *event);
 extern void AuditSinkRegister(AuditSink sink);
 extern void AuditEmit(const AuditEvent *event);
+
+/* --- sealer of ledger contents: the secrets module registers ----------------- */
+typedef struct ContentSealer
+{
+	/* The envelope of a value under the tenant's key, palloc'd; 55000 without one. */
+	void	   *(*seal) (const pg_uuid_t *tenant_id, const void *plain, Size len, Size *sealed_len);
+	/* The value, palloc'd; NULL where it cannot be opened (any more). */
+	void	   *(*open) (const pg_uuid_t *tenant_id, const void *sealed, Size len, Size *plain_len);
+} ContentSealer;
+extern void ContentSealerRegister(const ContentSealer *sealer);
+/* NULL while no such module is there. */
+extern const ContentSealer *ContentSealerGet(void);
 
 #endif							/* BULWARK_BASE_H */

@@ -151,7 +151,7 @@ AdminEvent(const char *action, const char *entity_type, const pg_uuid_t *id, con
 		.entity_type = entity_type,
 		.entity_id = id ? UuidText(id) : NULL,
 		.detail = detail,
-		.survives_rollback = false,
+		.durability = AUDIT_IN_TRANSACTION,
 	};
 
 	AuditEmit(&event);

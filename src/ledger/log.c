@@ -1,0 +1,10 @@
+/*
+ * log.c
+ *		The log of this database.
+ */
+#include "ledger/log.h"
+
+void
+LedgerInit(void)
+{
+}
