@@ -22,9 +22,12 @@ bw_trust_next(bw_trust *trust, const char *note, size_t len, size_t *body_len)
 	if (before != NULL)
 	{
 		result = bw_note_verify(note, len, &before->vkey, body_len);
-		if (result != BW_NOTE_OK)
+		if (result == BW_NOTE_UNKNOWN_KEY && trust->gap)
+			trust->trusted = false;
+		else if (result != BW_NOTE_OK)
 			return result;
 	}
+	trust->gap = false;
 	for (size_t i = 0; i < trust->n; i++)
 	{
 		bw_trust_key *key = &trust->keys[i];
@@ -46,13 +49,4 @@ bw_trust_next(bw_trust *trust, const char *note, size_t len, size_t *body_len)
 		}
 	}
 	return result;
-}
-
-void
-bw_trust_break(bw_trust *trust)
-{
-	if (trust->current == NULL || trust->current->pinned)
-		return;
-	trust->trusted = false;
-	trust->current = NULL;
 }

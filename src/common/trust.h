@@ -21,14 +21,14 @@ typedef struct bw_trust
 	size_t		n;
 	bw_trust_key *current;		/* NULL before the first checkpoint */
 	bool		trusted;		/* current is pinned, or follows one that is */
+	bool		gap;			/* set where checkpoints before the next one are not known */
 } bw_trust;
 
 /*
  * The next checkpoint, in the order of the tree.  Signed by the current key, and
- * by another as well where the key changes; the first one by any of the keys.
+ * by another as well where the key changes; by any of the keys where it is the
+ * first or follows a gap.
  */
 extern bw_note_result bw_trust_next(bw_trust *trust, const char *note, size_t len, size_t *body_len);
-/* The next checkpoint may be anyone's: those between are not known. */
-extern void bw_trust_break(bw_trust *trust);
 
 #endif							/* BULWARK_TRUST_H */
