@@ -485,6 +485,8 @@ LogOpen(void)
 void
 LedgerInit(void)
 {
+	AppendInit();
+	CaptureInit();
 	SegmentInit();
 	WorkerInit();
 }
