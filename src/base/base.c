@@ -13,4 +13,5 @@ BaseInit(void)
 		elog(FATAL, "libsodium could not be initialised");
 	ShmemInit();
 	LabelInit();
+	NamesInit();
 }
