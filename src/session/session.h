@@ -142,7 +142,7 @@ extern void TokenVerify(const char *token, Size len, TokenClaims *claims);
 
 /* ticket.c */
 extern char *TicketIssue(const Identity *identity);	/* palloc'd text; 55000 without a key */
-/* NULL when genuine, else the cause for the log. */
+/* NULL when genuine, else the cause for the log; 55000 without a root key. */
 extern const char *TicketOpen(const char *ticket, Identity *identity);
 
 /* annotate.c: what the application asserts about the request, or NULL */

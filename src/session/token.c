@@ -235,6 +235,8 @@ TokenVerify(const char *token, Size len, TokenClaims *proved)
 		RefuseToken(cause);
 
 	issuer = choose_issuer(&claims);
+	if (issuer->keys == NIL)
+		KeyringRequire();		/* its secrets could not be opened */
 	key = JwsVerify(&parts, &header, issuer->keys, issuer->algorithms);
 
 	check_kind(issuer, &header, &claims);
