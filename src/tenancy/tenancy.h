@@ -17,6 +17,7 @@
 extern void TenancyInit(void);
 extern void MemberInit(void);
 extern void MissingInit(void);
+extern void ExplainInit(void);
 extern void CursorInit(void);
 
 /* --- scan.c: reading our own tables ---------------------------------------- */
@@ -34,6 +35,7 @@ extern bool PrivateScanBegin(PrivateScan *scan, const char *table, const char *i
 extern void PrivateScanUuid(PrivateScan *scan, AttrNumber attno, const pg_uuid_t *value);
 extern void PrivateScanText(PrivateScan *scan, AttrNumber attno, const char *value);
 extern void PrivateScanName(PrivateScan *scan, AttrNumber attno, const char *value);
+extern void PrivateScanOid(PrivateScan *scan, AttrNumber attno, Oid value);
 extern bool PrivateScanFill(PrivateScan *scan);
 /* The next row; false at the end. */
 static inline bool
@@ -87,6 +89,10 @@ enum
 enum
 {
 	Generation_principal = 1, Generation_tenant, Generation_generation
+};
+enum
+{
+	Scope_role = 1, Scope_role_oid, Scope_tenant_ids
 };
 
 /* --- member.c: memberships resolved, cached per back end ------------------- */
