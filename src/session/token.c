@@ -6,6 +6,7 @@
  * looked at until the signature verifies under one of that issuer's keys.
  */
 #include "session/jose.h"
+#include "keyring/keyring.h"
 
 #include <math.h>
 
