@@ -109,6 +109,13 @@ extern int no_such_variable
 #define BW_NORETURN	__attribute__((noreturn))
 #endif
 
+/* Names in text can fail softly since 16. */
+#if PG_VERSION_NUM >= 160000
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList((string), NULL)
+#else
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList(string)
+#endif
+
 /* A GUC's extra must come from the allocator that guc.c frees it with. */
 #if PG_VERSION_NUM >= 160000
 #define BW_GUC_ALLOC(size)	guc_malloc(LOG, (size))
