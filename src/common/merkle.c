@@ -7,16 +7,11 @@
 #include <string.h>
 
 void
-bw_leaf_hash(const void *prefix, size_t prefixlen, const void *data, size_t len, bw_hash out)
+bw_tree_leaf_hash(const void *data, size_t len, bw_hash out)
 {
 	static const uint8_t leaf = 0x00;
-	crypto_hash_sha256_state state;
 
-	crypto_hash_sha256_init(&state);
-	crypto_hash_sha256_update(&state, &leaf, 1);
-	crypto_hash_sha256_update(&state, prefix, prefixlen);
-	crypto_hash_sha256_update(&state, data, len);
-	crypto_hash_sha256_final(&state, out);
+	bw_sha256_two(&leaf, 1, data, len, out);
 }
 
 void

@@ -17,9 +17,8 @@
 
 typedef uint8_t bw_hash[BW_HASH_LEN];
 
-/* H(0x00 | prefix | data): of a ledger's leaf the prefix is the log id. */
-extern void bw_leaf_hash(const void *prefix, size_t prefixlen, const void *data, size_t len,
-						 bw_hash out);
+/* H(0x00 | data); a ledger's entry is hashed by bw_leaf_hash() of record.h. */
+extern void bw_tree_leaf_hash(const void *data, size_t len, bw_hash out);
 /* H(0x01 | left | right); out may be one of them. */
 extern void bw_node_hash(const bw_hash left, const bw_hash right, bw_hash out);
 /* Root of 2^levels hashes, which are overwritten; the root ends up in hashes[0]. */
