@@ -21,6 +21,13 @@ extern size_t bw_base64url_encode(const uint8_t *src, size_t len, char *dst);	/*
 /* Decoded length, or -1: a bad character, padding, a non-canonical tail. */
 extern ssize_t bw_base64url_decode(const char *src, size_t len, uint8_t *dst, size_t cap);
 
+/* base64 with padding (RFC 4648 section 4), canonical only. */
+#define BW_BASE64_ENCODED_LEN(n)		(((n) + 2) / 3 * 4)
+#define BW_BASE64_DECODED_MAX(n)		((n) / 4 * 3)
+extern size_t bw_base64_encode(const uint8_t *src, size_t len, char *dst);	/* writes no NUL */
+/* Decoded length, or -1.  dst may be src, else has room for BW_BASE64_DECODED_MAX(len). */
+extern ssize_t bw_base64_decode(const char *src, size_t len, uint8_t *dst);
+
 /* Lower-case hex out; either case in. decode: false unless exactly 2*len digits. */
 extern void bw_hex_encode(const uint8_t *src, size_t len, char *dst);	/* writes no NUL */
 extern bool bw_hex_decode(const char *src, size_t srclen, uint8_t *dst, size_t len);

@@ -9,9 +9,7 @@
 void
 bw_tree_leaf_hash(const void *data, size_t len, bw_hash out)
 {
-	static const uint8_t leaf = 0x00;
-
-	bw_sha256_two(&leaf, 1, data, len, out);
+	bw_sha256_two("", 1, data, len, out);
 }
 
 void
@@ -36,14 +34,23 @@ bw_subtree_root(bw_hash *hashes, int levels)
 void
 bw_peaks_add(bw_peaks *peaks, const bw_hash leaf)
 {
-	bw_hash		hash;
-	int			level;
+	(void) bw_peaks_add_subtree(peaks, 0, leaf);
+}
 
-	memcpy(hash, leaf, BW_HASH_LEN);
-	for (level = 0; peaks->size >> level & 1; level++)
+bool
+bw_peaks_add_subtree(bw_peaks *peaks, int level, const bw_hash root)
+{
+	uint64_t	leaves = (uint64_t) 1 << level;
+	bw_hash		hash;
+
+	if ((peaks->size & (leaves - 1)) != 0 || leaves > BW_TREE_MAX - peaks->size)
+		return false;
+	memcpy(hash, root, BW_HASH_LEN);
+	for (; peaks->size >> level & 1; level++)
 		bw_node_hash(peaks->peak[level], hash, hash);
 	memcpy(peaks->peak[level], hash, BW_HASH_LEN);
-	peaks->size++;
+	peaks->size += leaves;
+	return true;
 }
 
 void

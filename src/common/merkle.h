@@ -17,7 +17,7 @@
 
 typedef uint8_t bw_hash[BW_HASH_LEN];
 
-/* H(0x00 | data); a ledger's entry is hashed by bw_leaf_hash() of record.h. */
+/* H(0x00 | data); of a ledger's leaf: bw_leaf_hash in record.h. */
 extern void bw_tree_leaf_hash(const void *data, size_t len, bw_hash out);
 /* H(0x01 | left | right); out may be one of them. */
 extern void bw_node_hash(const bw_hash left, const bw_hash right, bw_hash out);
@@ -31,6 +31,8 @@ typedef struct bw_peaks
 	bw_hash		peak[64];		/* peak[l] counts where bit l of size is set */
 } bw_peaks;
 extern void bw_peaks_add(bw_peaks *peaks, const bw_hash leaf);
+/* Add 2^level leaves by their root; false: no such subtree begins here. */
+extern bool bw_peaks_add_subtree(bw_peaks *peaks, int level, const bw_hash root);
 extern void bw_peaks_root(const bw_peaks *peaks, bw_hash root);
 
 /* The root of leaves n * 2^level ... (n + 1) * 2^level - 1; false: not to be had. */

@@ -82,11 +82,10 @@ export function inclusionRoot(hash, index, size, path) {
 
 /** RFC 9162 section 2.1.4.2: throws unless new begins with old. */
 export function checkConsistency(oldSize, oldRoot, newSize, newRoot, path) {
-  need(oldSize <= newSize, 'the old tree is larger than the new');
-  if (oldSize === newSize || oldSize === 0n) {
+  need(oldSize > 0n && oldSize <= newSize, 'nothing is proved of these sizes');
+  if (oldSize === newSize) {
     need(path.length === 0, 'the path is too long');
-    need(oldSize !== newSize || oldRoot.equals(newRoot), 'equal sizes with different roots');
-    need(oldSize !== 0n || oldRoot.equals(emptyRoot), 'a root of an empty tree that is none');
+    need(oldRoot.equals(newRoot), 'equal sizes with different roots');
     return;
   }
   const hashes = [...path];
