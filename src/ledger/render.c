@@ -468,6 +468,12 @@ timestamp_text(int64 value, bool zone)
 	return pstrdup(buffer);
 }
 
+char *
+LedgerTimeText(int64 since_1970)
+{
+	return timestamp_text(since_1970 - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY, true);
+}
+
 static void
 push_float(JsonbParseState **state, double number, bool single)
 {
@@ -689,36 +695,60 @@ render_image(const bytea *shape_bytes, const bw_bytes *image_bytes, const bw_byt
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
-/* The image with that tag, if the reader may see it; NULL Datum otherwise. */
-static Datum
-entry_image(const bytea *leaf, const bytea *content, bw_tag tag)
+/* How much of the images of this entry the reader may see; false: nothing. */
+static bool
+rendering_for(const bytea *leaf, const bytea *shape, Rendering *rendering)
 {
-	Rendering	rendering = {0};
-	const bytea *shape;
-	bw_field	image;
-	bw_field	old;
 	bw_shape	opened;
 	bw_bytes	tenant;
 	bool		as_tenant;
-	bool		has_old;
 
-	if (!LedgerContentVisible(leaf, &as_tenant) ||
-		!LedgerField(content, tag, &image) || image.mode != BW_MODE_PLAIN)
-		return (Datum) 0;
-	shape = shape_of(content);
-	if (shape == NULL || !bw_shape_open(&opened, VARDATA_ANY(shape), VARSIZE_ANY_EXHDR(shape)))
-		return (Datum) 0;
-
-	rendering.all_columns = !as_tenant;
-	if (as_tenant)
+	memset(rendering, 0, sizeof(*rendering));
+	if (!LedgerContentVisible(leaf, &as_tenant))
+		return false;
+	rendering->all_columns = !as_tenant;
+	if (as_tenant && shape != NULL)
 	{
-		rendering.relid = relation_of_shape(&opened);
-		if (!OidIsValid(rendering.relid))
-			return (Datum) 0;
-		rendering.all_columns = pg_class_aclcheck(rendering.relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+		if (!bw_shape_open(&opened, VARDATA_ANY(shape), VARSIZE_ANY_EXHDR(shape)))
+			return false;
+		rendering->relid = relation_of_shape(&opened);
+		if (!OidIsValid(rendering->relid))
+			return false;
+		rendering->all_columns = pg_class_aclcheck(rendering->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 	}
 	if (bw_leaf_get_tenant(VARDATA_ANY(leaf), VARSIZE_ANY_EXHDR(leaf), &tenant))
-		rendering.tenant = tenant.data;
+		rendering->tenant = tenant.data;
+	return true;
+}
+
+bool
+LedgerContentWhole(const bytea *leaf, const bytea *content)
+{
+	const bytea *shape = shape_of(content);
+	bw_field	image;
+	Rendering	rendering;
+	bool		images = LedgerField(content, BW_TAG_OLD_IMAGE, &image) ||
+		LedgerField(content, BW_TAG_NEW_IMAGE, &image);
+
+	return rendering_for(leaf, shape, &rendering) &&
+		(rendering.all_columns || (shape == NULL && !images));
+}
+
+/* The image with that tag, as far as the reader may see it; else a NULL Datum. */
+static Datum
+entry_image(const bytea *leaf, const bytea *content, bw_tag tag)
+{
+	const bytea *shape;
+	Rendering	rendering;
+	bw_field	image;
+	bw_field	old;
+	bool		has_old;
+
+	if (!LedgerField(content, tag, &image) || image.mode != BW_MODE_PLAIN)
+		return (Datum) 0;
+	shape = shape_of(content);
+	if (shape == NULL || !rendering_for(leaf, shape, &rendering))
+		return (Datum) 0;
 	has_old = tag == BW_TAG_NEW_IMAGE && LedgerField(content, BW_TAG_OLD_IMAGE, &old) &&
 		old.mode == BW_MODE_PLAIN;
 	return render_image(shape, &image.value, has_old ? &old.value : NULL, &rendering);

@@ -135,6 +135,16 @@ LedgerContentVisible(const bytea *leaf, bool *as_tenant)
 	return identity_covers("values", tenant.data, &affiliation);
 }
 
+bool
+LedgerEntryVisible(const bytea *leaf)
+{
+	bw_bytes	tenant;
+	bw_bytes	affiliation;
+
+	leaf_place(leaf, &tenant, &affiliation);
+	return LedgerReadsAll() || identity_covers("read", tenant.data, &affiliation);
+}
+
 PG_FUNCTION_INFO_V1(bulwark_ledger_visible);
 Datum
 bulwark_ledger_visible(PG_FUNCTION_ARGS)

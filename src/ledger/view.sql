@@ -99,3 +99,10 @@ REVOKE ALL ON FUNCTION bulwark.ledger_reason(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.ledger_reason(text) TO bulwark_auditor;
 COMMENT ON FUNCTION bulwark.ledger_reason(text) IS
 	'Says why the contents of entries are read: for the rest of the transaction a member of bulwark_auditor sees old, new and metadata in the view ledger. Itself an entry, on disk before the call returns. reason: 1 to 1,000 characters. Errors: 22023 an empty or overlong reason; 55000 the entry could not be made durable (a standby, no root key, no worker).';
+
+CREATE FUNCTION bulwark.ledger_export(format text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS SETOF text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_ledger_export';
+REVOKE ALL ON FUNCTION bulwark.ledger_export(text, timestamptz, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION bulwark.ledger_export(text, timestamptz, timestamptz) TO bulwark_app, bulwark_impersonator, bulwark_auditor;
+COMMENT ON FUNCTION bulwark.ledger_export(text, timestamptz, timestamptz) IS
+	'The entries that the reader sees in the view ledger, a line each, in the order of their leaves. format: jsonl (with leaf records, contents, blocks and checkpoints: bulwarkctl verify proves it offline), csv (RFC 4180, formulas disarmed), cef (ArcSight Common Event Format), ocsf (OCSF 1.3.0), syslog (RFC 5424). since, until: entries that occurred from the one on and before the other. jsonl shows sealed entries only. Itself an entry. Errors: 22023 no such format; 42501 neither auditor nor an identity with audit:read; 55000 the ledger has not begun (jsonl).';
