@@ -487,6 +487,8 @@ LogOpen(void)
 void
 LedgerInit(void)
 {
+	AppendInit();
+	CaptureInit();
 	SegmentInit();
 	WorkerInit();
 }
