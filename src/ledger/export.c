@@ -13,6 +13,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "common/note.h"
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -423,7 +424,7 @@ static char *
 keys_json(const char *origin)
 {
 	StringInfoData keys;
-	uint32		newest = LedgerSigningEpoch();
+	uint32		newest = LedgerSignEpoch();
 
 	initStringInfo(&keys);
 	appendStringInfoChar(&keys, '[');
