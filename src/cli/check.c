@@ -3,6 +3,7 @@
  *		Verification of a ledger's export.
  */
 #include "check.h"
+#include "cli.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -45,8 +46,8 @@ grown(void *array, size_t n, size_t *room, size_t size)
 	array = realloc(array, *room * size);
 	if (array == NULL)
 	{
-		fputs("bulwarkctl: out of memory\n", stderr);
-		exit(3);
+		complain("out of memory");
+		exit(CLI_UNREADABLE);
 	}
 	return array;
 }
@@ -567,7 +568,7 @@ line_entry(Check *check)
 	else
 		check_content(check, index, &leaf, &shown);
 	if (fields != NULL)
-		check_fields(check, fields, index, &leaf, shown.data, shown.len);
+		check_fields(check, fields, index, &leaf, content != NULL, shown.data, shown.len);
 	return true;
 }
 

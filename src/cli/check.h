@@ -109,8 +109,11 @@ extern void check_free(Check *check);
 extern void check_problem(Check *check, int64_t leaf, int64_t entry, const char *format,...)
 			__attribute__((format(printf, 4, 5)));
 
-/* fields.c: compare what is written for people with what is proved. */
+/*
+ * fields.c: compare what is written for people with what is proved: the record
+ * and, where it is shown, the content (NULL: erased).
+ */
 extern void check_fields(Check *check, const JsonValue *fields, int64_t leaf_index,
-						 const bw_leaf *leaf, const uint8_t *content, size_t len);
+						 const bw_leaf *leaf, bool shown, const uint8_t *content, size_t len);
 
 #endif							/* BULWARK_CHECK_H */
