@@ -221,6 +221,7 @@ static bool
 line_log(Check *check)
 {
 	const JsonValue *origin = member(check, "origin", JSON_STRING);
+	const JsonValue *log_id = member(check, "log_id", JSON_STRING);
 	const JsonValue *incarnations = member(check, "incarnations", JSON_ARRAY);
 	int64_t		version;
 
@@ -231,8 +232,8 @@ line_log(Check *check)
 	memcpy(check->origin, origin->text, origin->len);
 	check->origin[origin->len] = '\0';
 	check->incarnations = incarnations->size;
-	if (!log_id_of(check->origin, check->log_id))
-		stop(check, "the origin is not that of a log");
+	if (!log_id_of(check->origin, check->log_id) || log_id == NULL || !uuid_matches(check->log_id, log_id->text, log_id->len))
+		stop(check, "the origin is not that of the log");
 	for (size_t k = 0; k < check->pinned; k++)
 		if (strcmp(check->keys[k].vkey.name, check->origin) != 0)
 			stop(check, "another log: the key is of %s, the export of %s", check->keys[k].vkey.name, check->origin);
