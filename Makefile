@@ -85,9 +85,9 @@ bulwark--$(EXTVERSION).sql: $(SQL_PARTS) bulwark.control
 
 all: bulwark--$(EXTVERSION).sql cli
 
-# The command line needs nothing of PostgreSQL, so it has a build file of its own.
+# The command line is a client, so it has a build file of its own.
 cli:
-	$(MAKE) -C $(srcdir)/src/cli
+	$(MAKE) -C $(srcdir)/src/cli PG_CONFIG='$(PG_CONFIG)'
 install: install-cli
 install-cli: cli
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
