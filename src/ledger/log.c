@@ -7,4 +7,5 @@
 void
 LedgerInit(void)
 {
+	GuardInit();
 }
