@@ -196,6 +196,12 @@ LedgerBegun(void)
 }
 
 bool
+LedgerDecommission(void)
+{
+	return decommission;
+}
+
+bool
 MayDecommission(void)
 {
 	return decommission || !LedgerBegun();

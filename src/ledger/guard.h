@@ -49,6 +49,16 @@ typedef enum GuardMode
 extern GuardMode GuardCommandMode(void);
 extern void GuardCommandInit(void);
 
+/* --- start.c: starts of the server ------------------------------------------ */
+extern bool LedgerDecommission(void);	/* the setting */
+/* Keep up the record of which checkpoints are ours: about once a second. */
+extern void StartWatchCheckpoint(void);
+/* Has this database yet to hear how the server was started? */
+extern bool StartPending(Oid database);
+/* Tell it, in a transaction of the caller's: number of entries. */
+extern int	StartNote(void);
+extern void StartInit(void);
+
 /* --- guard_event.c ------------------------------------------------------------ */
 extern void GuardEventInit(void);
 

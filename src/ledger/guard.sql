@@ -1,6 +1,15 @@
 -- guard: the triggers by which the ledger's tables refuse every statement, where no
 -- hook is asked: logical replication, a server that has not preloaded the library.
 
+-- Not dumped: another server has its own.  Starts of the server that have an entry
+-- here: it ran without us before, or with leave to drop the extension.
+CREATE TABLE bulwark_internal.ledger_starts (
+	started_at timestamptz NOT NULL,
+	unguarded boolean NOT NULL,
+	decommission boolean NOT NULL
+);
+ALTER TABLE bulwark_internal.ledger_starts ENABLE ROW LEVEL SECURITY;
+
 CREATE FUNCTION bulwark_internal.ledger_guard() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_ledger_guard';
 REVOKE ALL ON FUNCTION bulwark_internal.ledger_guard() FROM PUBLIC;
