@@ -61,6 +61,9 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /* Symbols are hidden by default; before 16 the core macro exports too few. */
 #if PG_VERSION_NUM < 160000
@@ -107,6 +110,13 @@ extern int no_such_variable
 #define BW_NORETURN	pg_noreturn
 #else
 #define BW_NORETURN	__attribute__((noreturn))
+#endif
+
+/* The next datum of a sort, until the next call; it takes copy since 16. */
+#if PG_VERSION_NUM >= 160000
+#define BW_TUPLESORT_GETDATUM(sort, value, isnull)	tuplesort_getdatum((sort), true, false, (value), (isnull), NULL)
+#else
+#define BW_TUPLESORT_GETDATUM(sort, value, isnull)	tuplesort_getdatum((sort), true, (value), (isnull), NULL)
 #endif
 
 /* A GUC's extra must come from the allocator that guc.c frees it with. */

@@ -26,10 +26,12 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/plannodes.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
@@ -361,32 +363,42 @@ bulwark_ledger_guard(PG_FUNCTION_ARGS)
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
 }
 
+static void
+create_trigger(Oid relid, char *name, int16 events, bool row)
+{
+	CreateTrigStmt *stmt = makeNode(CreateTrigStmt);
+
+	if (OidIsValid(get_trigger_oid(relid, name, true)))
+		return;
+	stmt->trigname = name;
+	stmt->relation = makeRangeVar(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid), -1);
+	stmt->funcname = list_make2(makeString(BULWARK_PRIVATE_SCHEMA), makeString("ledger_guard"));
+	stmt->row = row;
+	stmt->timing = TRIGGER_TYPE_BEFORE;
+	stmt->events = events;
+	(void) CreateTriggerFiringOn(stmt, NULL, relid, InvalidOid, InvalidOid, InvalidOid, InvalidOid, InvalidOid,
+								 NULL, false, false, TRIGGER_FIRES_ALWAYS);
+	CommandCounterIncrement();
+}
+
 /* The triggers, and that a table which the extension did not make goes with it. */
 void
 GuardSegment(Oid relid)
 {
-	char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-	ObjectAddress table,
-				extension;
 	TrustedScope scope;
 
 	LedgerWorkBegin();
 	TrustedBegin(&scope);
-	if (!OidIsValid(get_trigger_oid(relid, TRIGGER_GUARD_ROW, true)))
-		TrustedExec(psprintf("CREATE TRIGGER " TRIGGER_GUARD_ROW " BEFORE INSERT OR UPDATE OR DELETE ON %s "
-							 "FOR EACH ROW EXECUTE FUNCTION bulwark_internal.ledger_guard()", name), 0, NULL, NULL, NULL);
-	if (!OidIsValid(get_trigger_oid(relid, TRIGGER_GUARD_TRUNCATE, true)))
-		TrustedExec(psprintf("CREATE TRIGGER " TRIGGER_GUARD_TRUNCATE " BEFORE TRUNCATE ON %s "
-							 "FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.ledger_guard()", name), 0, NULL, NULL, NULL);
-	TrustedExec(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER " TRIGGER_GUARD_ROW
-						 ", ENABLE ALWAYS TRIGGER " TRIGGER_GUARD_TRUNCATE, name), 0, NULL, NULL, NULL);
+	create_trigger(relid, TRIGGER_GUARD_ROW, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, true);
+	create_trigger(relid, TRIGGER_GUARD_TRUNCATE, TRIGGER_TYPE_TRUNCATE, false);
 	TrustedEnd(&scope);
 
 	if (!OidIsValid(getExtensionOfObject(RelationRelationId, relid)) &&
 		!list_member_oid(getAutoExtensionsOfObject(RelationRelationId, relid), LedgerExtension()))
 	{
-		ObjectAddressSet(table, RelationRelationId, relid);
-		ObjectAddressSet(extension, ExtensionRelationId, LedgerExtension());
+		ObjectAddress table = {RelationRelationId, relid, 0};
+		ObjectAddress extension = {ExtensionRelationId, LedgerExtension(), 0};
+
 		recordDependencyOn(&table, &extension, DEPENDENCY_AUTO_EXTENSION);
 	}
 	LedgerWorkEnd();
@@ -455,4 +467,6 @@ GuardInit(void)
 	RegisterSubXactCallback(work_subxact, NULL);
 	GuardEventInit();
 	GuardCommandInit();
+	AlteredInit();
+	StartInit();
 }

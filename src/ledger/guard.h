@@ -7,6 +7,11 @@
 
 #include "ledger/log.h"
 
+#include "access/tupdesc.h"
+#include "catalog/objectaccess.h"
+#include "nodes/plannodes.h"
+#include "utils/relcache.h"
+
 /* --- guard.c: what is guarded, and when ------------------------------------- */
 
 /*
@@ -58,6 +63,55 @@ extern bool StartPending(Oid database);
 /* Tell it, in a transaction of the caller's: number of entries. */
 extern int	StartNote(void);
 extern void StartInit(void);
+
+/* --- digest.c: what a table holds --------------------------------------------- */
+typedef struct TableDigest
+{
+	uint64		rows;
+	uint8		digest[32];
+} TableDigest;
+/* Rows as desc has them, under a salt of 16 bytes, without the columns that the
+ * ledger leaves out (audited NULL: none).  The relation is locked. */
+extern void TableDigestOf(Relation rel, TupleDesc desc, const Audited *audited, const uint8 *salt,
+						  TableDigest *digest);
+
+/* --- altered.c: definitions of audited tables --------------------------------- */
+typedef enum AlteredHow
+{
+	ALTERED_DEFINITION = 0x01,	/* a column, a rule, an owner, ... */
+	ALTERED_NAME = 0x02,
+	ALTERED_ROWS = 0x04,		/* rewritten, or a column is gone */
+	ALTERED_DROPPED = 0x08,
+	ALTERED_ATTACHED = 0x10,	/* to a parent */
+	ALTERED_DETACHED = 0x20,
+	ALTERED_SWITCHED = 0x40,	/* a trigger of ours, with all others */
+	ALTERED_TRIGGER_GONE = 0x80
+} AlteredHow;
+
+/* The running command does that to an audited relation; of a child: parent. */
+extern void AlteredNote(Oid relid, AlteredHow how, Oid parent);
+/* Remember how its rows are to be read, before the command changes that. */
+extern void AlteredKeepRows(Oid relid);
+/* Take their digest now, for they will not be there later. */
+extern void AlteredDigestRows(Oid relid);
+extern void AlteredColumnName(Oid relid, const char *old_name, const char *new_name);
+/* A command begins (and is the one that entries name), and ends. */
+typedef struct AlteredCommand
+{
+	const char *tag;			/* NULL: none */
+	const char *text;
+	int			len;
+} AlteredCommand;
+extern AlteredCommand AlteredCommandBegin(const PlannedStmt *pstmt, const char *source);
+extern void AlteredCommandEnd(AlteredCommand outer);
+extern void AlteredSettle(void);
+extern void AlteredInit(void);
+
+/* --- altered_event.c ------------------------------------------------------------ */
+/* Is it one of ours on an audited relation? */
+extern bool IsCaptureTrigger(const DdlPart *part);
+BW_NORETURN extern void RefuseTriggerChange(const DdlPart *part, const char *what);
+extern void AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg);
 
 /* --- guard_event.c ------------------------------------------------------------ */
 extern void GuardEventInit(void);

@@ -16,10 +16,12 @@
 #include "catalog/pg_shdepend.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "tcop/utility.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
@@ -64,6 +66,25 @@ only_subcommands(const AlterTableStmt *stmt, const AlterTableType *types, int n)
 	return true;
 }
 
+/* Ours on an audited table, by name.  (All of them switched: altered.c.) */
+static void
+check_named_triggers(const AlterTableStmt *stmt, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+		DdlPart		part = {.relid = relid};
+
+		if (cmd->subtype != AT_DisableTrig && cmd->subtype != AT_EnableTrig && cmd->subtype != AT_EnableReplicaTrig)
+			continue;
+		namestrcpy(&part.name, cmd->name);
+		if (IsCaptureTrigger(&part) && OidIsValid(get_trigger_oid(relid, cmd->name, true)))
+			RefuseTriggerChange(&part, "switching");
+	}
+}
+
 /* What row security, replica identity and others change has no event of its own.
  * True: skip the command. */
 static bool
@@ -73,9 +94,13 @@ check_alter_table(const AlterTableStmt *stmt)
 		AT_DisableTrigAll, AT_DisableTrigUser, AT_EnableTrigAll, AT_EnableTrigUser
 	};
 	static const AlterTableType tablespace[] = {AT_SetTableSpace};
-	Oid			relid = LedgerTableOf(named_relation(stmt->relation));
+	Oid			relid = named_relation(stmt->relation);
 
 	if (!OidIsValid(relid) || GuardOff())
+		return false;
+	check_named_triggers(stmt, relid);
+	relid = LedgerTableOf(relid);
+	if (!OidIsValid(relid))
 		return false;
 	if (only_subcommands(stmt, all_triggers, lengthof(all_triggers)))
 	{
@@ -307,6 +332,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	GuardMode	outer = mode;
+	AlteredCommand outer_command = AlteredCommandBegin(pstmt, queryString);
 
 	/* A command inside a command, in an index's expression say, stands for itself;
 	 * steps of one command share its leave. */
@@ -315,10 +341,14 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	PG_TRY();
 	{
 		run_command(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		/* what protect() does in several commands is part of the one around them */
+		if (context != PROCESS_UTILITY_SUBCOMMAND && !ProtectionWorking())
+			AlteredSettle();
 	}
 	PG_FINALLY();
 	{
 		mode = outer;
+		AlteredCommandEnd(outer_command);
 	}
 	PG_END_TRY();
 }

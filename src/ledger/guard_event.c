@@ -153,18 +153,10 @@ check_drop(Oid classid, Oid objectid)
 	RefuseLedgerDefinition("dropping what belongs to bulwark");
 }
 
+/* What the command does to the ledger itself. */
 static void
-guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+check_event(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
 {
-	if (prev_object_access)
-		prev_object_access(access, classid, objectid, subid, arg);
-
-	/* these two come with every look-up and every call */
-	if (access == OAT_NAMESPACE_SEARCH || access == OAT_FUNCTION_EXECUTE)
-		return;
-	if (objectid < FirstNormalObjectId || GuardCommandMode() == GUARD_MAINTAINS || GuardOff())
-		return;
-
 	switch (access)
 	{
 		case OAT_POST_CREATE:
@@ -184,6 +176,21 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subi
 		default:
 			break;
 	}
+}
+
+static void
+guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, classid, objectid, subid, arg);
+
+	/* these two come with every look-up and every call */
+	if (access == OAT_NAMESPACE_SEARCH || access == OAT_FUNCTION_EXECUTE)
+		return;
+	if (objectid < FirstNormalObjectId || GuardCommandMode() == GUARD_MAINTAINS || GuardOff())
+		return;
+	check_event(access, classid, objectid, subid, arg);
+	AlteredEvent(access, classid, objectid, subid, arg);
 }
 
 void
