@@ -115,9 +115,12 @@ typedef struct EntryActor
 	char		assumed_by[NAMEDATALEN];
 	TimestampTz proved_at;
 	const char *email;			/* may be NULL */
-	char		role[NAMEDATALEN];	/* session_user */
+	char		role[NAMEDATALEN];	/* the login that authenticated, whatever SET SESSION AUTHORIZATION says */
 } EntryActor;
+/* email is valid until the next statement. */
 extern void EntryActorNow(EntryActor *actor);
+/* The same without a copy, valid until the next statement. */
+extern const EntryActor *EntryActorPeek(void);
 
 typedef struct Entry
 {
@@ -131,18 +134,26 @@ typedef struct Entry
 	const char *entity_id;		/* or NULL */
 	const char *metadata;		/* JSON text, or NULL */
 	bool		annotated;		/* with what annotate() asserted */
+	const uint8 *salt;			/* EntrySalt's, where images hold digests; or NULL */
 	const uint8 *shape;			/* 16 bytes, or NULL */
 	Bytes		old_image;
 	Bytes		new_image;
 } Entry;
 
+/* Random bytes for an entry's content. */
+#define ENTRY_SALT_LEN	16
+extern void EntrySalt(uint8 salt[ENTRY_SALT_LEN]);
+
 /*
- * Write an entry in this transaction.  It is kept in memory until its
- * subtransaction ends, there are many, or LedgerFlush(); its bytes are final at
- * once.  55000 without a key.
+ * Write an entry in this transaction; its id.  What it says is fixed at once; it
+ * is kept in memory until the transaction commits, there are many, or
+ * LedgerFlush().  55000 without a key.
  */
-extern void LedgerAppend(const Entry *entry);
-/* Write what is kept, as reading the ledger in the same transaction needs. */
+extern int64 LedgerAppend(const Entry *entry);
+/*
+ * Write what is kept, as reading the ledger in the same transaction needs: a
+ * snapshot taken since the command that changed the rows shows their entries.
+ */
 extern void LedgerFlush(void);
 
 /* --- spool.c: what survives a rollback -------------------------------------------- */
@@ -194,6 +205,13 @@ typedef struct Audited
 } Audited;
 /* NULL: not audited.  Valid until the next command. */
 extern const Audited *AuditedOf(Oid relid);
+/* A new table, or a new child of a parent: audited if its parent is. */
+extern void AuditedConsiderNew(Oid relid);
+/* The relation is being dropped: out of the registry.  No SQL is run. */
+extern void AuditedForget(Oid relid);
+/* The names of our triggers on audited relations. */
+#define TRIGGER_CAPTURE				"zzz_bulwark_ledger"
+#define TRIGGER_CAPTURE_TRUNCATE	"zzz_bulwark_ledger_truncate"
 
 /* Start-up of the files of this room, called by LedgerInit. */
 extern void AppendInit(void);
