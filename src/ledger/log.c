@@ -484,6 +484,8 @@ LogOpen(void)
 void
 LedgerInit(void)
 {
+	AppendInit();
+	CaptureInit();
 	SegmentInit();
 	WorkerInit();
 	GuardInit();
