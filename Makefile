@@ -40,6 +40,7 @@ SQL_PARTS = \
 	src/tenancy/isolation_check.sql \
 	src/ledger/ledger.sql \
 	src/ledger/capture.sql \
+	src/ledger/guard.sql \
 	src/ledger/view.sql \
 	src/privileges.sql
 
