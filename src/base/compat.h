@@ -143,6 +143,34 @@ BwFindSetting(const char *name)
 	pg_class_ownercheck((relid), (roleid))
 #endif
 
+/*
+ * Visit every relation, view or foreign table on which running the plan needs
+ * privileges.  Children of an inheritance tree need none of their own.
+ */
+static inline void
+BwRequiredRelations(const PlannedStmt *stmt, void (*visit) (Oid relid, AclMode required, void *arg), void *arg)
+{
+	ListCell   *lc;
+
+#if PG_VERSION_NUM >= 160000
+	foreach(lc, stmt->permInfos)
+	{
+		RTEPermissionInfo *info = lfirst_node(RTEPermissionInfo, lc);
+
+		if (info->requiredPerms != 0)
+			visit(info->relid, info->requiredPerms, arg);
+	}
+#else
+	foreach(lc, stmt->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->requiredPerms != 0)
+			visit(rte->relid, rte->requiredPerms, arg);
+	}
+#endif
+}
+
 #endif							/* !FRONTEND */
 
 #endif							/* BULWARK_COMPAT_H */
