@@ -61,6 +61,9 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /* Symbols are hidden by default; before 16 the core macro exports too few. */
 #if PG_VERSION_NUM < 160000

@@ -58,7 +58,8 @@ SELECT pg_extension_config_dump('bulwark_internal.ledger_entry_id', '');
 CREATE TABLE bulwark_internal.ledger_segments (
 	segment integer PRIMARY KEY,
 	state text NOT NULL CHECK (state IN ('ahead', 'active', 'closed', 'indexed')),
-	sealed_blocks bigint NOT NULL DEFAULT 0,	-- heap blocks before this one hold nothing unsealed
+	sealed_blocks bigint NOT NULL DEFAULT 0,	-- heap blocks before this one hold nothing unsealed, ...
+	filenode bigint NOT NULL DEFAULT 0,	-- ... in this file: a rewritten table has another
 	opened_at timestamptz,
 	closed_at timestamptz
 );

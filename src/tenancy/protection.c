@@ -285,6 +285,17 @@ ProtectionOf(Oid relid)
 	return entry->protection ? protection_copy(entry->protection) : NULL;
 }
 
+void
+ProtectionColumns(const Protection *p, const char **tenant, const char **affiliation)
+{
+	bool		kept = p->kind == 'c' && p->materialize;
+
+	*tenant = kept && get_attnum(p->relid, MATERIALIZED_TENANT) != InvalidAttrNumber ?
+		MATERIALIZED_TENANT : p->tenant_column;
+	*affiliation = kept && get_attnum(p->relid, MATERIALIZED_AFFILIATION) != InvalidAttrNumber ?
+		MATERIALIZED_AFFILIATION : p->affiliation_column;
+}
+
 /* A scan of pg_inherits by its child. */
 List *
 InheritanceParents(Oid relid)

@@ -1,0 +1,111 @@
+/*
+ * sealer.h
+ *		What the sealer's files share: the databases' slots in shared memory, the
+ *		segments, what one round of sealing does, the workers.
+ */
+#ifndef BULWARK_SEALER_H
+#define BULWARK_SEALER_H
+
+#include "ledger/log.h"
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/spin.h"
+
+/* --- slot.c: one slot a database ------------------------------------------------ */
+typedef struct DatabaseSlot
+{
+	pg_atomic_uint32 database;	/* 0: free, SLOT_LEFT: free, but look further */
+	pg_atomic_uint32 dirty;		/* something to seal or to keep up */
+	pg_atomic_uint32 avoid;		/* statements that want the database to themselves */
+	pg_atomic_uint32 failures;	/* rounds that failed, since start-up */
+	pg_atomic_uint64 active;	/* segment number << 32 | its relation; 0: not known */
+	pg_atomic_uint64 requested; /* rounds that were asked for ... */
+	pg_atomic_uint64 served;	/* ... and the last of them that has been committed */
+	ConditionVariable changed;	/* served or failures did */
+	slock_t		mutex;			/* of what follows */
+	int			worker_pid;		/* 0: none, SLOT_STARTING: launched */
+	Latch	   *worker_latch;
+	TimestampTz waiting_since;	/* dirty and without a worker; 0: not */
+	TimestampTz retry_at;		/* after a failure: not before */
+	int			failed_in_row;
+	TimestampTz sealed_at;		/* the last round that succeeded */
+} DatabaseSlot;
+
+#define SLOT_LEFT		PG_UINT32_MAX
+#define SLOT_STARTING	(-1)
+
+/* This database's; NULL: the table is full. */
+extern DatabaseSlot *SlotMine(void);
+/* Another's, made where there is none; NULL: the table is full. */
+extern DatabaseSlot *SlotOf(Oid database, bool make);
+extern void SlotRelease(Oid database);
+/* All in use, one after the other; begin with *position = 0. */
+extern DatabaseSlot *SlotNext(int *position);
+/* Databases that found the table full: visit all. */
+extern bool SlotOverflowTake(void);
+
+/* The launcher's latch; NULL takes it away. */
+extern void LauncherPublish(Latch *latch);
+/* Wake whoever serves the slot (NULL: the launcher). */
+extern void SlotWake(DatabaseSlot *slot);
+/* Ask for a round that sees what is committed now; false: no slot. */
+extern bool SealRequest(DatabaseSlot **slot, uint64 *request, uint32 *failures);
+/* Has that request been served? */
+extern bool SealServed(DatabaseSlot *slot, uint64 request);
+extern void SlotInit(void);
+
+/* --- inserter.c: insertions under way --------------------------------------------- */
+extern void InserterBegin(void);
+extern void InserterEnd(void);
+/*
+ * Wait, for at most that many milliseconds, until every insertion into this
+ * database's segments that had begun before the call is over; false: it is not.
+ */
+extern bool InsertersPass(int milliseconds);
+extern void InserterInit(void);
+
+/* --- segment.c ----------------------------------------------------------------------- */
+typedef enum SegmentState
+{
+	SEGMENT_AHEAD, SEGMENT_ACTIVE, SEGMENT_CLOSED, SEGMENT_INDEXED
+} SegmentState;
+
+typedef struct Segment
+{
+	int32		number;
+	Oid			relid;			/* InvalidOid: its table is gone */
+	SegmentState state;
+	int64		sealed_blocks;
+	int64		filenode;		/* of the relation that sealed_blocks is of */
+	TimestampTz opened_at;
+	TimestampTz closed_at;
+	ItemPointerData tid;
+} Segment;
+
+extern int	ledger_segment_size;	/* kB */
+
+/* Segment *, oldest first. */
+extern List *SegmentList(void);
+/* The first segments of a log that begins; as the extension's owner. */
+extern void SegmentsBegin(void);
+/* Make one ahead; as the extension's owner. */
+extern void SegmentCreate(int32 number, SegmentState state);
+extern void SegmentSetState(const Segment *segment, SegmentState state);
+extern void SegmentSetSealed(const Segment *segment, int64 blocks, int64 filenode);
+/* Nothing is known to be sealed: a restore put rows wherever it liked. */
+extern void SegmentsForgetSealed(void);
+/* After the commit of a switch. */
+extern void SegmentPublishActive(int32 number, Oid relid);
+
+/* --- upkeep.c: segments made ahead, switched, indexed -------------------------------- */
+/* True: something was done that another call may go on with. */
+extern bool SegmentsKeepUp(void);
+
+/* --- worker.c -------------------------------------------------------------------------- */
+/* A task of every visit of a worker, and whether it has something to do there. */
+extern void WorkerTaskRegister(int (*task) (void), bool (*pending) (Oid database));
+/* In a worker: raises an error when it must leave.  Call in long loops. */
+extern void WorkerCheck(void);
+
+#endif							/* BULWARK_SEALER_H */
