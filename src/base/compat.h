@@ -139,9 +139,14 @@ BwFindSetting(const char *name)
 
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	object_ownercheck(DatabaseRelationId, (dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	object_ownercheck(RelationRelationId, (relid), (roleid))
 #else
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	pg_database_ownercheck((dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	pg_class_ownercheck((relid), (roleid))
 #endif

@@ -271,11 +271,10 @@ event_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *stmt = pstmt->utilityStmt;
-	Oid			relation = InvalidOid;
+	Oid			relation;
 
 	DeniedStatementBegins();
-	if (IsTransactionState() && !IsA(stmt, TransactionStmt))
-		relation = UtilityRelation(stmt);
+	relation = IsTransactionState() ? UtilityRelation(stmt) : InvalidOid;
 	PG_TRY();
 	{
 		if (IsTransactionState())

@@ -12,6 +12,7 @@
  *		Most callers are about to abort, or handle an error already: nothing here
  *		allocates, reads a catalog or raises, but for LedgerSpoolAndWait.
  */
+#include "ledger/sealer.h"
 #include "ledger/spool.h"
 
 #include "access/xlog.h"
@@ -124,13 +125,21 @@ forget_session(Datum arg, int cacheid, uint32 hash)
 	session_noted = false;
 }
 
+/* The login that authenticated, whatever SET SESSION AUTHORIZATION says. */
+static Oid
+authenticated_login(void)
+{
+	return OidIsValid(MyProc->roleId) ? MyProc->roleId : GetSessionUserId();
+}
+
 void
 SpoolNoteSession(void)
 {
 	static bool registered = false;
 	uint8		id[ROOT_KEY_ID_LEN];
+	const char *name;
 
-	if (session_noted && login_oid == GetSessionUserId() &&
+	if (session_noted && login_oid == authenticated_login() &&
 		(ledger_begun || !ledger_here || KeyringHasRoot(KEYRING_CURRENT, id)))
 		return;
 	if (!IsTransactionState() || !OidIsValid(MyDatabaseId))
@@ -144,14 +153,15 @@ SpoolNoteSession(void)
 	session_noted = true;		/* first: an invalidation while we look undoes it */
 	ledger_here = OidIsValid(PrivateRelid("ledger_log"));
 	ledger_begun = ledger_here && LogPeek() != NULL;
-	login_oid = GetSessionUserId();
-	namestrcpy(&login_name, GetUserNameFromId(login_oid, true) ? GetUserNameFromId(login_oid, true) : "");
+	login_oid = authenticated_login();
+	name = GetUserNameFromId(login_oid, true);
+	namestrcpy(&login_name, name ? name : "");
 }
 
 const char *
 SpoolLogin(void)
 {
-	if (login_oid == GetSessionUserId() && NameStr(login_name)[0] != '\0')
+	if (login_oid == authenticated_login() && NameStr(login_name)[0] != '\0')
 		return NameStr(login_name);
 	return MyProcPort != NULL ? MyProcPort->user_name : "";
 }
@@ -614,6 +624,7 @@ LedgerSpoolAndWait(const Entry *entry)
 				 errmsg("the ledger's spool is full"),
 				 errhint("Raise bulwark.ledger_spool_size, and see the server log for what keeps the ledger's worker.")));
 	SealerWake();
+	SlotWake(SlotMine());
 
 	if (wait_durable(ticket, &timed_out))
 		return;
