@@ -15,6 +15,8 @@
 #include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_namespace.h"
+#include "keyring/keyring.h"
+#include "storage/bufmgr.h"
 #include "storage/fd.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"

@@ -8,6 +8,8 @@
 
 #include "ledger/log.h"
 
+#include "access/sdir.h"
+#include "access/skey.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/spin.h"
@@ -97,6 +99,32 @@ extern void SegmentSetSealed(const Segment *segment, int64 blocks, int64 filenod
 extern void SegmentsForgetSealed(void);
 /* After the commit of a switch. */
 extern void SegmentPublishActive(int32 number, Oid relid);
+
+/* --- store.c: our tables through their indexes ------------------------------------------ */
+/*
+ * The first row in the order of an index whose first columns are those given, from
+ * the end where direction is backward; keys number the index's columns.  A copy in
+ * the caller's context, or NULL.
+ */
+extern HeapTuple StoreFetch(Relation rel, const AttrNumber *columns, int ncolumns,
+							ScanKeyData *keys, int nkeys, ScanDirection direction);
+/* Rows as long as the callback says so. */
+typedef bool (*StoreCallback) (HeapTuple row, TupleDesc desc, void *arg);
+extern void StoreScan(Relation rel, const AttrNumber *columns, int ncolumns, ScanKeyData *keys,
+					  int nkeys, ScanDirection direction, StoreCallback callback, void *arg);
+
+/* --- tree.c ------------------------------------------------------------------------------ */
+typedef struct TreeAppender TreeAppender;
+/* Leaves are added to the tree of that size; one appender in a transaction. */
+extern TreeAppender *TreeAppendBegin(uint64 size);
+extern void TreeAppend(TreeAppender *appender, const uint8 leaf[32]);
+/* The root of all leaves so far. */
+extern void TreeAppendRoot(TreeAppender *appender, uint8 root[32]);
+extern void TreeAppendEnd(TreeAppender *appender);
+/* The block whose leaves those of the transaction are; false: none. */
+extern bool TreeFindRun(uint32 incarnation, uint64 xid, uint64 *first_leaf, uint64 *entries);
+/* Forget what was read: a transaction that wrote tiles was rolled back. */
+extern void TreeForget(void);
 
 /* --- upkeep.c: segments made ahead, switched, indexed -------------------------------- */
 /* True: something was done that another call may go on with. */

@@ -225,7 +225,7 @@ depend_on_extension(Oid relid)
 static Oid
 create_table(const char *name)
 {
-	static const char *const namespaces[] = HEAP_RELOPT_NAMESPACES;
+	static char *namespaces[] = HEAP_RELOPT_NAMESPACES;
 	CreateStmt *stmt = makeNode(CreateStmt);
 	AlterTableCmd *command = makeNode(AlterTableCmd);
 	char	   *schema = pstrdup(BULWARK_PRIVATE_SCHEMA);
@@ -242,7 +242,7 @@ create_table(const char *name)
 	relid = DefineRelation(stmt, RELKIND_RELATION, InvalidOid, NULL, NULL).objectId;
 	CommandCounterIncrement();
 
-	toast = transformRelOptions((Datum) 0, stmt->options, "toast", unconstify(char **, namespaces), true, false);
+	toast = transformRelOptions((Datum) 0, stmt->options, "toast", namespaces, true, false);
 	NewRelationCreateToastTable(relid, toast);
 	CommandCounterIncrement();
 	command->subtype = AT_EnableRowSecurity;
