@@ -14,6 +14,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "parser/parsetree.h"
 #include "tcop/cmdtag.h"
@@ -49,12 +50,13 @@ DeniedIsReported(void)
 }
 
 static void
-report(const char *command, const Oid *relations, int n)
+report(const char *command, const char *name, const Oid *relations, int n)
 {
 	char		metadata[COMMAND_MAX + 32];
 	Entry		entry = {
 		.source = SOURCE_SYSTEM,
 		.action = "denied",
+		.entity_type = name,
 		.annotated = true,
 	};
 
@@ -121,7 +123,7 @@ DeniedInPlan(const PlannedStmt *stmt, bool running)
 		default:
 			break;
 	}
-	report(command, named.relations, named.n);
+	report(command, NULL, named.relations, named.n);
 }
 
 /* Call in PG_CATCH. */
@@ -129,7 +131,7 @@ void
 DeniedInUtility(Node *stmt, Oid relation)
 {
 	if (is_denial())
-		report(GetCommandTagName(CreateCommandTag(stmt)), &relation, OidIsValid(relation) ? 1 : 0);
+		report(GetCommandTagName(CreateCommandTag(stmt)), NULL, &relation, OidIsValid(relation) ? 1 : 0);
 }
 
 Oid
@@ -202,6 +204,27 @@ command_of_text(const char *text)
 }
 
 /*
+ * The name at which the parser points: of a relation in a schema that may not
+ * be looked into.  Anything but a plain name is left alone.
+ */
+static const char *
+name_in_text(const char *text, int position, char name[2 * NAMEDATALEN])
+{
+	static const char characters[] = "abcdefghijklmnopqrstuvwxyz_.0123456789";
+	size_t		len;
+
+	if (text == NULL || position <= 0)
+		return NULL;
+	for (; *text != '\0' && position > 1; position--)
+		text += pg_mblen(text);
+	len = strspn(text, characters);
+	if (len == 0 || len >= 2 * NAMEDATALEN || strchr(characters + 27, text[0]) != NULL)
+		return NULL;
+	strlcpy(name, text, len + 1);
+	return name;
+}
+
+/*
  * The server reports an error: to its log, and to the client.  Names are found
  * before the executor is reached, so a session's very first statement may be
  * denied without anything having been noted of it; an error of this kind is
@@ -215,8 +238,11 @@ denied_emit_log(ErrorData *edata)
 	{
 		if (!reported)
 		{
+			char		name[2 * NAMEDATALEN];
+
 			SpoolNoteSession();
-			report(command_of_text(debug_query_string), NULL, 0);
+			report(command_of_text(debug_query_string),
+				   name_in_text(debug_query_string, edata->cursorpos, name), NULL, 0);
 		}
 		reported = false;
 	}

@@ -14,6 +14,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "keyring/keyring.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"

@@ -19,16 +19,17 @@
 #include "common/hashfn.h"
 #include "keyring/keyring.h"
 #include "lib/ilist.h"
-#include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/wait_event.h"
 
 #define SPOOL_PIECE		"bulwark spool"
 #define CHUNK_SIZE		512
@@ -161,9 +162,7 @@ SpoolNoteSession(void)
 const char *
 SpoolLogin(void)
 {
-	if (login_oid == authenticated_login() && NameStr(login_name)[0] != '\0')
-		return NameStr(login_name);
-	return MyProcPort != NULL ? MyProcPort->user_name : "";
+	return NameStr(login_name);
 }
 
 /*
