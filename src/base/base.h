@@ -11,6 +11,7 @@
 
 #include "base/compat.h"
 #include "executor/spi.h"
+#include "utils/inval.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -78,6 +79,12 @@ extern Datum TrustedScalar(const char *sql, int nargs, const Oid *types,
 
 /* The oid of bulwark_internal.NAME, or InvalidOid (extension not here). */
 extern Oid	PrivateRelid(const char *name);
+
+/* --- invalidate.c ---------------------------------------------------------- */
+
+/* Call back with the relation, or InvalidOid for any, whenever what the relation
+ * cache has of it is invalidated. */
+extern void RelcacheWatch(RelcacheCallbackFunction callback);
 
 /* --- wipe.c ---------------------------------------------------------------- */
 

@@ -6,8 +6,30 @@
 #include "base/base.h"
 
 #include "commands/trigger.h"
-#include "utils/inval.h"
 #include "utils/rel.h"
+
+/* PostgreSQL has ten slots for all modules of a server: we take one. */
+#define MAX_WATCHERS	16
+
+static RelcacheCallbackFunction watchers[MAX_WATCHERS];
+static int	nwatchers = 0;
+
+static void
+tell_watchers(Datum arg, Oid relid)
+{
+	for (int i = 0; i < nwatchers; i++)
+		watchers[i] (arg, relid);
+}
+
+void
+RelcacheWatch(RelcacheCallbackFunction callback)
+{
+	if (nwatchers == MAX_WATCHERS)
+		elog(ERROR, "too many callbacks");
+	if (nwatchers == 0)
+		CacheRegisterRelcacheCallback(tell_watchers, (Datum) 0);
+	watchers[nwatchers++] = callback;
+}
 
 /*
  * Memberships and all that they come from share one signal, an empty table that
