@@ -11,7 +11,6 @@
 
 #include "base/compat.h"
 #include "executor/spi.h"
-#include "utils/inval.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -80,12 +79,6 @@ extern Datum TrustedScalar(const char *sql, int nargs, const Oid *types,
 /* The oid of bulwark_internal.NAME, or InvalidOid (extension not here). */
 extern Oid	PrivateRelid(const char *name);
 
-/* --- invalidate.c ---------------------------------------------------------- */
-
-/* Call back with the relation, or InvalidOid for any, whenever what the relation
- * cache has of it is invalidated. */
-extern void RelcacheWatch(RelcacheCallbackFunction callback);
-
 /* --- wipe.c ---------------------------------------------------------------- */
 
 /* A palloc'd buffer that is overwritten when its context is reset or deleted,
@@ -120,6 +113,16 @@ extern bool SessionIsApp(void);
 typedef void (*PreCommitLast) (void);
 extern void PreCommitLastRegister(PreCommitLast callback);
 extern void XactInit(void);
+
+/* --- invalidate.c: when a relation changes ---------------------------------- */
+
+/*
+ * Call back at a relcache invalidation: of the relation, or of all (InvalidOid).
+ * The server has room for ten such callbacks, all libraries counted: ours share
+ * one.  It must not fail.
+ */
+typedef void (*RelationWatcher) (Datum arg, Oid relid);
+extern void RelationWatch(RelationWatcher watcher);
 
 /* --- audit.c: audit-event sink: the ledger registers, others report --------- */
 typedef enum AuditDurability

@@ -6,29 +6,29 @@
 #include "base/base.h"
 
 #include "commands/trigger.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 
-/* PostgreSQL has ten slots for all modules of a server: we take one. */
-#define MAX_WATCHERS	16
+#define MAX_WATCHERS	32
 
-static RelcacheCallbackFunction watchers[MAX_WATCHERS];
+static RelationWatcher watchers[MAX_WATCHERS];
 static int	nwatchers = 0;
 
 static void
-tell_watchers(Datum arg, Oid relid)
+relation_changed(Datum arg, Oid relid)
 {
 	for (int i = 0; i < nwatchers; i++)
 		watchers[i] (arg, relid);
 }
 
 void
-RelcacheWatch(RelcacheCallbackFunction callback)
+RelationWatch(RelationWatcher watcher)
 {
 	if (nwatchers == MAX_WATCHERS)
-		elog(ERROR, "too many callbacks");
+		elog(ERROR, "too many watchers of relations");
 	if (nwatchers == 0)
-		CacheRegisterRelcacheCallback(tell_watchers, (Datum) 0);
-	watchers[nwatchers++] = callback;
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	watchers[nwatchers++] = watcher;
 }
 
 /*

@@ -511,5 +511,5 @@ AppendInit(void)
 	PreCommitLastRegister(write_at_commit);
 	RegisterXactCallback(append_xact, NULL);
 	RegisterSubXactCallback(append_subxact, NULL);
-	RelcacheWatch(relation_changed);
+	RelationWatch(relation_changed);
 }

@@ -264,5 +264,5 @@ AuditedColumnRenamed(Oid relid, const char *old_name, const char *new_name)
 void
 AuditedInit(void)
 {
-	RelcacheWatch(relation_changed);
+	RelationWatch(relation_changed);
 }

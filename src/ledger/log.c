@@ -166,7 +166,7 @@ register_callbacks(void)
 {
 	if (callbacks)
 		return;
-	RelcacheWatch(relation_changed);
+	RelationWatch(relation_changed);
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);
 	callbacks = true;

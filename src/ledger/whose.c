@@ -134,5 +134,5 @@ RowAffiliation(const CaptureShape *shape, TupleTableSlot *slot)
 void
 WhoseInit(void)
 {
-	RelcacheWatch(relation_changed);
+	RelationWatch(relation_changed);
 }

@@ -61,7 +61,7 @@ invalidate(Datum arg, Oid relid)
 void
 IssuerCacheInit(void)
 {
-	RelcacheWatch(invalidate);
+	RelationWatch(invalidate);
 }
 
 static Datum

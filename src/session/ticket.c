@@ -300,5 +300,5 @@ TicketInit(void)
 							   &realm_setting, "", PGC_SIGHUP,
 							   GUC_DISALLOW_IN_AUTO_FILE | GUC_SUPERUSER_ONLY,
 							   check_realm, assign_realm, NULL);
-	RelcacheWatch(realm_relcache_callback);
+	RelationWatch(realm_relcache_callback);
 }

@@ -717,6 +717,6 @@ static const MembershipOps member_ops = {
 void
 MemberInit(void)
 {
-	RelcacheWatch(member_relcache_callback);
+	RelationWatch(member_relcache_callback);
 	MembershipRegister(&member_ops);
 }

@@ -89,7 +89,7 @@ registry_changed(Datum arg, Oid relid)
 void
 ProtectionInit(void)
 {
-	RelcacheWatch(registry_changed);
+	RelationWatch(registry_changed);
 	SyncInit();
 }
 
