@@ -487,6 +487,9 @@ LogOpen(void)
 void
 LedgerInit(void)
 {
+	AppendInit();
 	SegmentInit();
+	SpoolInit();
+	EventInit();
 	WorkerInit();
 }
