@@ -488,6 +488,7 @@ void
 LedgerInit(void)
 {
 	AppendInit();
+	CaptureInit();
 	SegmentInit();
 	SpoolInit();
 	EventInit();
