@@ -511,5 +511,5 @@ AppendInit(void)
 	PreCommitLastRegister(write_at_commit);
 	RegisterXactCallback(append_xact, NULL);
 	RegisterSubXactCallback(append_subxact, NULL);
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RelationWatch(relation_changed);
 }

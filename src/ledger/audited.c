@@ -264,5 +264,5 @@ AuditedColumnRenamed(Oid relid, const char *old_name, const char *new_name)
 void
 AuditedInit(void)
 {
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RelationWatch(relation_changed);
 }

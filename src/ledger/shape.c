@@ -512,7 +512,7 @@ shape_subxact(SubXactEvent event, SubTransactionId mine, SubTransactionId parent
 void
 ShapeInit(void)
 {
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RelationWatch(relation_changed);
 	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
 	RegisterXactCallback(shape_xact, NULL);

@@ -134,5 +134,5 @@ RowAffiliation(const CaptureShape *shape, TupleTableSlot *slot)
 void
 WhoseInit(void)
 {
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RelationWatch(relation_changed);
 }
