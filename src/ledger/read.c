@@ -102,7 +102,7 @@ load_watched(void)
 		return;
 	if (!registered)
 	{
-		CacheRegisterRelcacheCallback(forget_watched, (Datum) 0);
+		RelationWatch(forget_watched);
 		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_catalog, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, forget_catalog, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_catalog, (Datum) 0);
