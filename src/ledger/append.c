@@ -21,14 +21,12 @@
  */
 #include "ledger/entry.h"
 
-#include "access/heapam.h"
-#include "access/table.h"
+#include "access/htup_details.h"
+#include "access/parallel.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "executor/tuptable.h"
-#include "storage/bufmgr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -68,10 +66,8 @@ static Level *top = NULL;
 static MemoryContext kept_context = NULL;
 static int	kept_count = 0;
 static Size kept_bytes = 0;
-static bool wrote = false;		/* this transaction inserted entries */
 static bool committing = false; /* the last manifest of our own is written */
 
-static TupleDesc entry_desc = NULL;
 static TupleTableSlot *slots[KEEP_ENTRIES];
 static Oid	sequence_relid = InvalidOid;
 
@@ -105,8 +101,8 @@ kept_form(Kept *kept, const uint8 *record, Size len, Datum content)
 	SET_VARSIZE(leaf, VARHDRSZ + len + LEDGER_MAC_LEN);
 	memcpy(VARDATA(leaf), record, len);
 	memset(VARDATA(leaf) + len, 0, LEDGER_MAC_LEN);
-	kept->tuple = heap_form_tuple(entry_desc, values, nulls);
-	kept->leaf = (uint8 *) VARDATA_ANY(DatumGetPointer(heap_getattr(kept->tuple, 1, entry_desc, &isnull)));
+	kept->tuple = heap_form_tuple(SegmentDesc(), values, nulls);
+	kept->leaf = (uint8 *) VARDATA_ANY(DatumGetPointer(heap_getattr(kept->tuple, 1, SegmentDesc(), &isnull)));
 	kept->record_len = len;
 	kept->finished = false;
 	MemoryContextSwitchTo(old);
@@ -173,22 +169,6 @@ free_list(Kept *list)
 
 /* --- levels ----------------------------------------------------------------------------- */
 
-static void
-start(void)
-{
-	MemoryContext old;
-
-	if (kept_context != NULL)
-		return;
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	entry_desc = CreateTemplateTupleDesc(2);
-	TupleDescInitEntry(entry_desc, 1, "leaf", BYTEAOID, -1, 0);
-	TupleDescInitEntry(entry_desc, 2, "content", BYTEAOID, -1, 0);
-	kept_context = AllocSetContextCreate(TopMemoryContext, "bulwark ledger entries",
-										 ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(old);
-}
-
 /* The level of the current subtransaction, begun where the one below stands. */
 static Level *
 level_now(void)
@@ -198,7 +178,9 @@ level_now(void)
 
 	if (top != NULL && top->nest == nest)
 		return top;
-	start();
+	if (kept_context == NULL)
+		kept_context = AllocSetContextCreate(TopMemoryContext, "bulwark ledger entries",
+											 ALLOCSET_DEFAULT_SIZES);
 	level = MemoryContextAllocZero(kept_context, sizeof(Level));
 	if (top != NULL)
 		*level = *top;
@@ -267,7 +249,7 @@ entry_slot(int i)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-		slots[i] = MakeSingleTupleTableSlot(entry_desc, &TTSOpsHeapTuple);
+		slots[i] = MakeSingleTupleTableSlot(SegmentDesc(), &TTSOpsHeapTuple);
 		MemoryContextSwitchTo(old);
 	}
 	return slots[i];
@@ -275,7 +257,7 @@ entry_slot(int i)
 
 /* Insert a list of entries, up to but not with stop.  All are finished. */
 static void
-insert_list(Relation rel, const Kept *list, const Kept *stop)
+insert_list(const Kept *list, const Kept *stop)
 {
 	while (list != NULL && list != stop)
 	{
@@ -288,13 +270,9 @@ insert_list(Relation rel, const Kept *list, const Kept *stop)
 			ExecStoreHeapTuple(list->tuple, entry_slot(n++), false);
 			cid = Max(cid, list->cid);
 		}
-		if (n == 1)
-			table_tuple_insert(rel, slots[0], cid, 0, NULL);
-		else
-			table_multi_insert(rel, slots, n, cid, 0, NULL);
+		SegmentInsert(slots, n, cid);
 		for (int i = 0; i < n; i++)
 			ExecClearTuple(slots[i]);
-		wrote = true;
 	}
 }
 
@@ -303,13 +281,10 @@ static void
 write_kept(Level *level)
 {
 	Kept	   *held = level->tail == level->last ? level->tail : NULL;
-	Relation	rel;
 
 	if (level->head == NULL || level->head == held)
 		return;
-	rel = SegmentOpenActive();
-	insert_list(rel, level->head, held);
-	table_close(rel, NoLock);
+	insert_list(level->head, held);
 
 	while (level->head != held)
 	{
@@ -328,7 +303,7 @@ put_manifest(Kept *kept, const Level *level)
 	uint8		record[BW_LEAF_MAX];
 	HeapTuple	old = kept->tuple;
 	bool		isnull;
-	Datum		content = heap_getattr(old, 2, entry_desc, &isnull);
+	Datum		content = heap_getattr(old, 2, SegmentDesc(), &isnull);
 	Size		len;
 
 	memcpy(record, kept->leaf, kept->record_len);
@@ -383,22 +358,19 @@ static void
 write_all(Level *level, bool final)
 {
 	const Kept *replaced = level->last != level->tail ? level->last : NULL;
-	Relation	rel;
 
 	if (level->group_first == 0 && level->head == NULL && (level->below == NULL || level->absorbed))
 		return;
 	close_manifest(level, final);
-	rel = SegmentOpenActive();
 	if (!level->absorbed)
 		for (Level *below = level->below; below != NULL; below = below->below)
 		{
 			/* the replaced one is the newest of its level */
-			insert_list(rel, below->head, replaced);
+			insert_list(below->head, replaced);
 			if (below->absorbed)
 				break;
 		}
-	insert_list(rel, level->head, NULL);
-	table_close(rel, NoLock);
+	insert_list(level->head, NULL);
 
 	free_list(level->head);
 	level->head = level->tail = NULL;
@@ -503,7 +475,7 @@ reset(void)
 	top = NULL;
 	kept_count = 0;
 	kept_bytes = 0;
-	wrote = committing = false;
+	committing = false;
 	if (kept_context != NULL)
 		MemoryContextReset(kept_context);
 }
@@ -511,20 +483,8 @@ reset(void)
 static void
 append_xact(XactEvent event, void *arg)
 {
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-			if (wrote)
-				SealerWake();
-			reset();
-			break;
-		case XACT_EVENT_PREPARE:
-		case XACT_EVENT_ABORT:
-			reset();
-			break;
-		default:
-			break;
-	}
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
+		reset();
 }
 
 static void
@@ -551,5 +511,5 @@ AppendInit(void)
 	PreCommitLastRegister(write_at_commit);
 	RegisterXactCallback(append_xact, NULL);
 	RegisterSubXactCallback(append_subxact, NULL);
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RelationWatch(relation_changed);
 }

@@ -40,7 +40,7 @@ typedef struct CaptureColumn
 /* How a column names a tenant. */
 typedef enum TenantKey
 {
-	TENANT_BY_NONE, TENANT_BY_ID, TENANT_BY_INT8, TENANT_BY_TEXT
+	TENANT_BY_NONE, TENANT_BY_ID, TENANT_BY_INT, TENANT_BY_TEXT
 } TenantKey;
 
 typedef struct CaptureShape
@@ -59,6 +59,7 @@ typedef struct CaptureShape
 	pg_uuid_t	pinned_tenant;
 	AttrNumber	tenant_attno;	/* 0: none */
 	TenantKey	tenant_key;
+	Oid			tenant_type;	/* below any domain */
 	AttrNumber	affiliation_attno;	/* 0: none */
 	FmgrInfo	affiliation_output;
 	bytea	   *shape;
@@ -70,6 +71,8 @@ typedef struct CaptureShape
 extern CaptureShape *CaptureShapeOf(Relation rel);
 /* The shape is in ledger_shapes when this returns. */
 extern void CaptureShapeStore(CaptureShape *shape);
+/* "schema.relation", quoted where SQL would need it. */
+extern char *CaptureEntityType(Oid relid);
 extern void ShapeInit(void);
 
 /* --- image.c: rows as bytes ---------------------------------------------------------- */
@@ -102,12 +105,16 @@ extern void ImageBuild(StringInfo buf, const CaptureShape *shape, TupleTableSlot
 extern char *ImageKey(const CaptureShape *shape, TupleTableSlot *slot);
 extern void ImageInit(void);
 
+/* --- whose.c: tenants by the keys that rows have ------------------------------------------- */
+/* The tenant and affiliation of a row; false, or NULL, where it does not say. */
+extern bool RowTenant(const CaptureShape *shape, TupleTableSlot *slot, pg_uuid_t *tenant);
+extern char *RowAffiliation(const CaptureShape *shape, TupleTableSlot *slot);
+extern void WhoseInit(void);
+
 /* --- audited.c -------------------------------------------------------------------------- */
 extern void AuditedInit(void);
 
-/* --- capture.c ---------------------------------------------------------------------------- */
-/* "schema.relation", quoted where SQL would need it. */
-extern char *CaptureEntityType(Oid relid);
-extern void CaptureInit(void);
+/* --- application.c ---------------------------------------------------------------------- */
+extern void ApplicationInit(void);
 
 #endif							/* BULWARK_CAPTURE_H */

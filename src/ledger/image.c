@@ -10,18 +10,17 @@
 #include "ledger/capture.h"
 
 #include "access/detoast.h"
-#include "access/toast_internals.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/async.h"
 #include "mb/pg_wchar.h"
 #include "pgtime.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
+#include "utils/bytea.h"
 #include "utils/datum.h"
+#include "utils/float.h"
 #include "utils/json.h"
 #include "utils/pg_locale.h"
-#include "utils/uuid.h"
 
 /* An image does not grow past this: what is left of its large values is digests. */
 #define IMAGE_MAX		((Size) 128 * 1024 * 1024)

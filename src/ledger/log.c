@@ -189,7 +189,7 @@ register_callbacks(void)
 {
 	if (callbacks)
 		return;
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RelationWatch(relation_changed);
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);
 	callbacks = true;
@@ -487,6 +487,8 @@ LogOpen(void)
 void
 LedgerInit(void)
 {
+	AppendInit();
+	CaptureInit();
 	SegmentInit();
 	WorkerInit();
 }

@@ -79,9 +79,10 @@ extern void KeysForget(void);
 /* --- segment.c: where entries go ------------------------------------------------ */
 /*
  * Put rows (leaf, content) into the active segment: the only way into one.  The
- * sealer relies on its choice of pages.  The slots are made with SegmentDesc().
+ * sealer relies on its choice of pages.  The slots are made with SegmentDesc();
+ * cid is the command, this one or an earlier, from which on they are seen.
  */
-extern void SegmentInsert(TupleTableSlot **slots, int n);
+extern void SegmentInsert(TupleTableSlot **slots, int n, CommandId cid);
 /* What a row of a segment looks like: leaf bytea, content bytea. */
 extern TupleDesc SegmentDesc(void);
 /* The active segment, opened RowExclusiveLock; the caller closes it with NoLock. */
@@ -190,8 +191,11 @@ typedef struct Audited
 {
 	Oid			relid;
 	bool		reads;
-	List	   *excluded;		/* attribute numbers */
-	List	   *sealed;			/* attribute numbers */
+	bool		automatic;		/* because a parent is */
+	List	   *exclude_columns;	/* names: char * */
+	List	   *sealed_columns;
+	List	   *excluded;		/* the same as attribute numbers; 0: there is no such column */
+	List	   *sealed;
 } Audited;
 /* NULL: not audited.  Valid until the next command. */
 extern const Audited *AuditedOf(Oid relid);
@@ -199,12 +203,15 @@ extern const Audited *AuditedOf(Oid relid);
 extern void AuditedConsiderNew(Oid relid);
 /* The relation is being dropped: out of the registry.  No SQL is run. */
 extern void AuditedForget(Oid relid);
+/* A column has another name, or is gone (NULL): the lists of columns follow. */
+extern void AuditedColumnRenamed(Oid relid, const char *old_name, const char *new_name);
 /* The names of our triggers on audited relations. */
 #define TRIGGER_CAPTURE				"zzz_bulwark_ledger"
 #define TRIGGER_CAPTURE_TRUNCATE	"zzz_bulwark_ledger_truncate"
 
 /* Start-up of the files of this room, called by LedgerInit. */
 extern void AppendInit(void);
+extern void CaptureInit(void);
 extern void SegmentInit(void);
 extern void SpoolInit(void);
 extern void WorkerInit(void);

@@ -387,7 +387,7 @@ SegmentDesc(void)
 }
 
 void
-SegmentInsert(TupleTableSlot **slots, int n)
+SegmentInsert(TupleTableSlot **slots, int n, CommandId cid)
 {
 	Relation	rel = SegmentOpenActive();
 
@@ -395,7 +395,7 @@ SegmentInsert(TupleTableSlot **slots, int n)
 	InserterBegin();
 	/* the last page, or a new one: never room that was left further ahead */
 	RelationSetTargetBlock(rel, InvalidBlockNumber);
-	heap_multi_insert(rel, slots, n, GetCurrentCommandId(true), HEAP_INSERT_SKIP_FSM, NULL);
+	heap_multi_insert(rel, slots, n, cid, HEAP_INSERT_SKIP_FSM, NULL);
 	InserterEnd();
 	table_close(rel, NoLock);
 }

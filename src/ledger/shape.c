@@ -30,7 +30,13 @@ static uint64 invalidations = 0;
 /* Shapes seen in the table; what an aborted transaction stored there is not. */
 static uint64 stored_generation = 1;
 static bool stored_in_transaction = false;
-static Oid	shapes_relid = InvalidOid;
+
+/* Tables whose change may change what is kept of any relation. */
+static struct
+{
+	const char *name;
+	Oid			relid;
+}			watched[] = {{"protections"}, {"ledger_audited"}, {SHAPES}};
 
 /* --- what an output depends on --------------------------------------------------------- */
 
@@ -183,9 +189,28 @@ is_stored(Form_pg_attribute att)
 	return !att->attisdropped && (att->attgenerated == '\0' || att->attgenerated == ATTRIBUTE_GENERATED_STORED);
 }
 
+/* A column that was to be left out, and is not found by its name, may be there by
+ * another: nothing is recorded of the table until somebody says. */
+static void
+require_listed(const CaptureShape *shape, List *names, List *numbers)
+{
+	for (int i = 0; i < list_length(names); i++)
+		if (list_nth_int(numbers, i) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("column \"%s\" of audited table %s, which is excluded or sealed, does not exist",
+							(char *) list_nth(names, i), shape->entity_type),
+					 errhint("Call bulwark.audit() again with the columns as they are now.")));
+}
+
 static void
 fill_columns(CaptureShape *shape, TupleDesc desc, const Audited *audited)
 {
+	if (audited != NULL)
+	{
+		require_listed(shape, audited->exclude_columns, audited->excluded);
+		require_listed(shape, audited->sealed_columns, audited->sealed);
+	}
 	shape->columns = palloc0(sizeof(CaptureColumn) * Max(desc->natts, 1));
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -271,8 +296,9 @@ fill_tenant(CaptureShape *shape, Relation rel)
 	{
 		Oid			type = getBaseType(get_atttype(shape->relid, shape->tenant_attno));
 
+		shape->tenant_type = type;
 		shape->tenant_key = type == UUIDOID ? TENANT_BY_ID :
-			type == INT2OID || type == INT4OID || type == INT8OID ? TENANT_BY_INT8 : TENANT_BY_TEXT;
+			type == INT2OID || type == INT4OID || type == INT8OID ? TENANT_BY_INT : TENANT_BY_TEXT;
 	}
 	if (shape->affiliation_attno != 0)
 	{
@@ -354,18 +380,17 @@ forget(Oid relid)
 		shape->valid = false;
 }
 
-static Oid	registry_relid = InvalidOid;	/* of protections */
-
+/* A relation has changed, or one of those that say how others are recorded. */
 static void
 relation_changed(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid) || relid == registry_relid || relid == shapes_relid)
-	{
-		registry_relid = shapes_relid = InvalidOid;
-		forget(InvalidOid);
-	}
-	else
-		forget(relid);
+	for (int i = 0; i < lengthof(watched); i++)
+		if (!OidIsValid(relid) || relid == watched[i].relid)
+		{
+			watched[i].relid = relid = InvalidOid;
+			break;
+		}
+	forget(relid);
 }
 
 static void
@@ -412,10 +437,9 @@ CaptureShapeOf(Relation rel)
 	if (shape->valid)
 		return shape;
 
-	if (!OidIsValid(registry_relid))
-		registry_relid = PrivateRelid("protections");
-	if (!OidIsValid(shapes_relid))
-		shapes_relid = PrivateRelid(SHAPES);
+	for (int i = 0; i < lengthof(watched); i++)
+		if (!OidIsValid(watched[i].relid))
+			watched[i].relid = PrivateRelid(watched[i].name);
 	before = invalidations;
 	build(shape, rel);
 	/* What has changed while we looked is looked at again the next time. */
@@ -488,7 +512,7 @@ shape_subxact(SubXactEvent event, SubTransactionId mine, SubTransactionId parent
 void
 ShapeInit(void)
 {
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RelationWatch(relation_changed);
 	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
 	RegisterXactCallback(shape_xact, NULL);

@@ -89,7 +89,7 @@ registry_changed(Datum arg, Oid relid)
 void
 ProtectionInit(void)
 {
-	CacheRegisterRelcacheCallback(registry_changed, (Datum) 0);
+	RelationWatch(registry_changed);
 	SyncInit();
 }
 
