@@ -138,7 +138,7 @@ PendingFinish(Verify *v, VerifyPending *pending)
 	bool		isnull;
 
 	tuplesort_performsort(pending->sort);
-	while (tuplesort_getdatum(pending->sort, true, BW_GETDATUM_COPY &value, &isnull, NULL))
+	while (BW_TUPLESORT_GETDATUM(pending->sort, &value, &isnull))
 	{
 		PendingEntry entry;
 

@@ -292,3 +292,32 @@ VerifySegments(Verify *v)
 	}
 	return segments;
 }
+
+/* --- findings ------------------------------------------------------------------------------------ */
+
+/* (found_at, incarnation, xid, entry_id, problem); an entry id of 0 says that none is to blame. */
+static void
+take_finding(Verify *v, const VerifyRow *row, void *arg)
+{
+	bw_bytes	problem;
+	const char *why = "";
+	int64		entry_id;
+
+	if (row->nulls[3] || row->nulls[4] || !VerifyBytes(v, row, 4, &problem, &why))
+	{
+		VerifyProblem(v, NO_LEAF, NO_ENTRY, "a finding of the sealer cannot be read: %s", why);
+		return;
+	}
+	entry_id = DatumGetInt64(row->values[3]);
+	VerifyProblem(v, NO_LEAF, entry_id > 0 ? entry_id : NO_ENTRY, "found when it was to be sealed: %.*s",
+				  (int) problem.len, (const char *) problem.data);
+}
+
+void
+VerifyFindings(Verify *v)
+{
+	Relation	rel = VerifyOpen(v, "ledger_findings");
+
+	if (rel != NULL)
+		VerifyScan(v, rel, take_finding, NULL);
+}
