@@ -40,6 +40,8 @@ SQL_PARTS = \
 	src/tenancy/isolation_check.sql \
 	src/ledger/ledger.sql \
 	src/ledger/capture.sql \
+	src/ledger/guard.sql \
+	src/ledger/view.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
@@ -50,7 +52,7 @@ REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwa
 ISOLATION    = $(basename $(notdir $(sort $(wildcard test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test --outputdir=tmp_check/isolation --load-extension=bulwark
 
-PG_CPPFLAGS  = -I$(srcdir)/src
+PG_CPPFLAGS  = -I$(srcdir)/src -DBULWARK_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS    = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type -Wmissing-prototypes -fvisibility=hidden
 SHLIB_LINK   = -lcrypto -lsodium
 
