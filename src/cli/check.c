@@ -419,8 +419,6 @@ line_block(Check *check)
 		check->gap ? (!first && check->block.number <= before.number) :
 		first || check->block.number != before.number + 1 || !bw_equal(check->block.before, before_hash, sizeof(before_hash)))
 		check_problem(check, -1, -1, "block %" PRId64 " does not follow the block before", number);
-	if (!first && check->block.incarnation < before.incarnation)
-		check_problem(check, -1, -1, "block %" PRId64 " is of an earlier incarnation than the block before", number);
 	check->trust.gap = check->gap;
 	check_checkpoint(check, note);
 	take_runs(check, json_get(&check->json, check->json.values, "runs", &twice));
