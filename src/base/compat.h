@@ -57,6 +57,8 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "parser/parsetree.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -105,11 +107,43 @@ extern int no_such_variable
 #define BW_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* An index made by us, without a check of rights. */
+#if PG_VERSION_NUM >= 160000
+#define BW_DEFINE_INDEX(relid, stmt) \
+	DefineIndex((relid), (stmt), InvalidOid, InvalidOid, InvalidOid, -1, false, false, false, false, true)
+#else
+#define BW_DEFINE_INDEX(relid, stmt) \
+	DefineIndex((relid), (stmt), InvalidOid, InvalidOid, InvalidOid, false, false, false, false, true)
+#endif
+
+/* The number of a relation's file. */
+#if PG_VERSION_NUM >= 160000
+#define BW_FILENODE(rel)	((rel)->rd_locator.relNumber)
+#else
+#define BW_FILENODE(rel)	((rel)->rd_node.relNode)
+#endif
+
+/* Sorted datums come as copies where that is asked for since 16, and always before. */
+#if PG_VERSION_NUM >= 160000
+#define BW_TUPLESORT_GETDATUM(state, value, isnull) \
+	tuplesort_getdatum((state), true, true, (value), (isnull), NULL)
+#else
+#define BW_TUPLESORT_GETDATUM(state, value, isnull) \
+	tuplesort_getdatum((state), true, (value), (isnull), NULL)
+#endif
+
 /* Before a declaration; 18 renamed what stood after it. */
 #if PG_VERSION_NUM >= 180000
 #define BW_NORETURN	pg_noreturn
 #else
 #define BW_NORETURN	__attribute__((noreturn))
+#endif
+
+/* Names in text can fail softly since 16. */
+#if PG_VERSION_NUM >= 160000
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList((string), NULL)
+#else
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList(string)
 #endif
 
 /* A GUC's extra must come from the allocator that guc.c frees it with. */
@@ -158,12 +192,53 @@ BwFindSetting(const char *name)
 
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	object_ownercheck(DatabaseRelationId, (dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	object_ownercheck(RelationRelationId, (relid), (roleid))
 #else
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	pg_database_ownercheck((dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	pg_class_ownercheck((relid), (roleid))
 #endif
+
+/*
+ * Visit every relation, view or foreign table on which running the plan needs
+ * privileges; target: as the one whose rows it changes.  Children of an
+ * inheritance tree need none of their own.
+ */
+typedef void (*BwVisitRelation) (Oid relid, AclMode required, bool target, void *arg);
+
+static inline void
+BwRequiredRelations(const PlannedStmt *stmt, BwVisitRelation visit, void *arg)
+{
+	RangeTblEntry *target = NULL;
+	ListCell   *lc;
+
+	if (stmt->planTree != NULL && IsA(stmt->planTree, ModifyTable))
+		target = rt_fetch(((ModifyTable *) stmt->planTree)->nominalRelation, stmt->rtable);
+
+#if PG_VERSION_NUM >= 160000
+	foreach(lc, stmt->permInfos)
+	{
+		RTEPermissionInfo *info = lfirst_node(RTEPermissionInfo, lc);
+
+		if (info->requiredPerms != 0)
+			visit(info->relid, info->requiredPerms,
+				  target != NULL && target->perminfoindex == foreach_current_index(lc) + 1, arg);
+	}
+#else
+	foreach(lc, stmt->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->requiredPerms != 0)
+			visit(rte->relid, rte->requiredPerms, rte == target, arg);
+	}
+#endif
+}
 
 #endif							/* !FRONTEND */
 
