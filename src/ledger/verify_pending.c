@@ -68,7 +68,7 @@ PendingAdd(VerifyPending *pending, const bw_leaf *leaf, const bw_hash hash)
 }
 
 /* Where we are in a transaction. */
-typedef struct Group
+typedef struct Transaction
 {
 	uint32		incarnation;
 	uint64		xid;
@@ -76,10 +76,10 @@ typedef struct Group
 	uint32		first;			/* of those that no manifest covers so far */
 	bool		whole;			/* none of them is missing */
 	bw_hash		chain;
-} Group;
+} Transaction;
 
 static void
-finish_group(Verify *v, const Group *group)
+finish_group(Verify *v, const Transaction *group)
 {
 	if (group->sequence >= group->first && group->sequence > 0)
 		VerifyProblem(v, NO_LEAF, NO_ENTRY, "transaction " UINT64_FORMAT ", not sealed yet: its last entries are missing, with its manifest",
@@ -87,7 +87,7 @@ finish_group(Verify *v, const Group *group)
 }
 
 static void
-begin_group(Group *group, const PendingEntry *entry)
+begin_group(Transaction *group, const PendingEntry *entry)
 {
 	memset(group, 0, sizeof(*group));
 	group->incarnation = entry->incarnation;
@@ -97,7 +97,7 @@ begin_group(Group *group, const PendingEntry *entry)
 }
 
 static void
-add_entry(Verify *v, Group *group, const PendingEntry *entry)
+add_entry(Verify *v, Transaction *group, const PendingEntry *entry)
 {
 	bool		covers = (entry->flags & (BW_LEAF_ALONE | BW_LEAF_MANIFEST)) != 0;
 	uint32		count = (entry->flags & BW_LEAF_ALONE) ? 1 : entry->count;
@@ -132,7 +132,7 @@ add_entry(Verify *v, Group *group, const PendingEntry *entry)
 void
 PendingFinish(Verify *v, VerifyPending *pending)
 {
-	Group		group = {0};
+	Transaction		group = {0};
 	bool		any = false;
 	Datum		value;
 	bool		isnull;
