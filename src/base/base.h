@@ -145,6 +145,18 @@ typedef struct AuditEvent
 typedef void (*AuditSink) (const AuditEvent *event);
 extern void AuditSinkRegister(AuditSink sink);
 extern void AuditEmit(const AuditEvent *event);
+/* RFC 3339 in UTC, with microseconds: independent of the session's settings. */
+extern char *UtcText(TimestampTz at);
+/* A JSON object of texts: pairs of key and value, ended by a NULL key; a NULL
+ * value is left out. */
+extern char *AuditDetail(const char *key,...);
+/*
+ * An administrative act, undone with the transaction: the entry's action is
+ * "configuration", its metadata the operation and the pairs that follow, as
+ * AuditDetail takes them.
+ */
+extern void AuditAdmin(const char *operation, const char *entity_type, const char *entity_id,
+					   const pg_uuid_t *tenant_id,...);
 
 /* --- sealer of ledger contents: the secrets module registers ----------------- */
 typedef struct ContentSealer

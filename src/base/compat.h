@@ -137,6 +137,13 @@ extern int no_such_variable
 #define BW_NORETURN	__attribute__((noreturn))
 #endif
 
+/* Names in text can fail softly since 16. */
+#if PG_VERSION_NUM >= 160000
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList((string), NULL)
+#else
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList(string)
+#endif
+
 /* A GUC's extra must come from the allocator that guc.c frees it with. */
 #if PG_VERSION_NUM >= 160000
 #define BW_GUC_ALLOC(size)	guc_malloc(LOG, (size))
@@ -183,12 +190,45 @@ BwFindSetting(const char *name)
 
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	object_ownercheck(DatabaseRelationId, (dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	object_ownercheck(RelationRelationId, (relid), (roleid))
 #else
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	pg_database_ownercheck((dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	pg_class_ownercheck((relid), (roleid))
 #endif
+
+/*
+ * Visit every relation, view or foreign table on which running the plan needs
+ * privileges.  Children of an inheritance tree need none of their own.
+ */
+static inline void
+BwRequiredRelations(const PlannedStmt *stmt, void (*visit) (Oid relid, AclMode required, void *arg), void *arg)
+{
+	ListCell   *lc;
+
+#if PG_VERSION_NUM >= 160000
+	foreach(lc, stmt->permInfos)
+	{
+		RTEPermissionInfo *info = lfirst_node(RTEPermissionInfo, lc);
+
+		if (info->requiredPerms != 0)
+			visit(info->relid, info->requiredPerms, arg);
+	}
+#else
+	foreach(lc, stmt->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->requiredPerms != 0)
+			visit(rte->relid, rte->requiredPerms, arg);
+	}
+#endif
+}
 
 #endif							/* !FRONTEND */
 
