@@ -158,7 +158,7 @@ verify_run(Verify *v)
 static char *
 coverage_verdict(void)
 {
-	static const char sql[] = "SELECT count(*), min(problem) FROM bulwark_internal.ledger_coverage_check() AS problem";
+	static const char sql[] = "SELECT count(*), min(relation || ': ' || problem) FROM bulwark_internal.ledger_coverage_check()";
 	TrustedScope scope;
 	char	   *verdict = "ok";
 
