@@ -57,6 +57,8 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "parser/parsetree.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -204,12 +206,19 @@ BwFindSetting(const char *name)
 
 /*
  * Visit every relation, view or foreign table on which running the plan needs
- * privileges.  Children of an inheritance tree need none of their own.
+ * privileges; target: as the one whose rows it changes.  Children of an
+ * inheritance tree need none of their own.
  */
+typedef void (*BwVisitRelation) (Oid relid, AclMode required, bool target, void *arg);
+
 static inline void
-BwRequiredRelations(const PlannedStmt *stmt, void (*visit) (Oid relid, AclMode required, void *arg), void *arg)
+BwRequiredRelations(const PlannedStmt *stmt, BwVisitRelation visit, void *arg)
 {
+	RangeTblEntry *target = NULL;
 	ListCell   *lc;
+
+	if (stmt->planTree != NULL && IsA(stmt->planTree, ModifyTable))
+		target = rt_fetch(((ModifyTable *) stmt->planTree)->nominalRelation, stmt->rtable);
 
 #if PG_VERSION_NUM >= 160000
 	foreach(lc, stmt->permInfos)
@@ -217,7 +226,8 @@ BwRequiredRelations(const PlannedStmt *stmt, void (*visit) (Oid relid, AclMode r
 		RTEPermissionInfo *info = lfirst_node(RTEPermissionInfo, lc);
 
 		if (info->requiredPerms != 0)
-			visit(info->relid, info->requiredPerms, arg);
+			visit(info->relid, info->requiredPerms,
+				  target != NULL && target->perminfoindex == foreach_current_index(lc) + 1, arg);
 	}
 #else
 	foreach(lc, stmt->rtable)
@@ -225,7 +235,7 @@ BwRequiredRelations(const PlannedStmt *stmt, void (*visit) (Oid relid, AclMode r
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		if (rte->rtekind == RTE_RELATION && rte->requiredPerms != 0)
-			visit(rte->relid, rte->requiredPerms, arg);
+			visit(rte->relid, rte->requiredPerms, rte == target, arg);
 	}
 #endif
 }

@@ -86,7 +86,7 @@ add_named(Named *named, Oid relid)
 }
 
 static void
-visit_named(Oid relid, AclMode required, void *arg)
+visit_named(Oid relid, AclMode required, bool target, void *arg)
 {
 	add_named(arg, relid);
 }

@@ -185,6 +185,11 @@ take_event(const AuditEvent *event)
 				LedgerAppend(&entry);
 			break;
 		case AUDIT_SURVIVES:
+			if (class == SPOOL_READ)
+			{
+				LedgerReadEvent(entry.entity_type, entry.entity_id, entry.metadata);
+				break;
+			}
 			SpoolNoteSession();
 			if (!SpoolServes())
 				break;

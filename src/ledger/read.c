@@ -5,9 +5,11 @@
  *		protected tables.
  *
  *		A statement reads a table when PostgreSQL asks for SELECT on it: through
- *		whatever view, function or cursor, and in whichever command.  The leader of
- *		parallel workers writes for them.  There is one entry for a statement of
- *		the client and a relation, however often a function in it reads that.
+ *		whatever view, function or cursor, and in whichever command.  The table
+ *		whose rows it changes is read with RETURNING only: the changes are entries
+ *		themselves.  The leader of parallel workers writes for them.  There is one
+ *		entry for a statement of the client and a relation, however often a
+ *		function in it reads that.
  */
 #include "ledger/event.h"
 
@@ -102,7 +104,7 @@ load_watched(void)
 		return;
 	if (!registered)
 	{
-		CacheRegisterRelcacheCallback(forget_watched, (Datum) 0);
+		RelationWatch(forget_watched);
 		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_catalog, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, forget_catalog, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_catalog, (Datum) 0);
@@ -237,17 +239,19 @@ record_touch(Oid relid, bool write, const char *command)
 typedef struct Access
 {
 	const char *command;
+	bool		returning;
 	const char *bypassing;
 } Access;
 
 static void
-visit_access(Oid relid, AclMode required, void *arg)
+visit_access(Oid relid, AclMode required, bool target, void *arg)
 {
 	const Access *access = arg;
+	bool		reads = (required & ACL_SELECT) != 0 && (!target || access->returning);
 
-	if ((required & ACL_SELECT) && is_watched(relid))
+	if (reads && is_watched(relid))
 		record_read(relid, access->command);
-	else if ((required & ACL_SELECT) && access->bypassing)
+	else if (reads && access->bypassing)
 		record_touch(relid, false, access->command);
 	if ((required & (ACL_INSERT | ACL_UPDATE | ACL_DELETE)) && access->bypassing)
 		record_touch(relid, true, access->command);
@@ -273,7 +277,7 @@ begin_statement(void)
 void
 ReadPlan(const PlannedStmt *stmt)
 {
-	Access		access;
+	Access		access = {.returning = stmt->hasReturning};
 
 	begin_statement();
 	load_watched();
@@ -294,7 +298,7 @@ ReadPlan(const PlannedStmt *stmt)
 static void
 read_copy(const CopyStmt *copy)
 {
-	Access		access = {"COPY", bypassing_session()};
+	Access		access = {.command = "COPY", .bypassing = bypassing_session()};
 	Oid			relid = NamedRelation(copy->relation);
 
 	if (!OidIsValid(relid))
@@ -303,15 +307,15 @@ read_copy(const CopyStmt *copy)
 	if (!copy->is_from &&
 		(pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
 		 pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK))
-		visit_access(relid, ACL_SELECT, &access);
+		visit_access(relid, ACL_SELECT, false, &access);
 	else if (copy->is_from)
-		visit_access(relid, ACL_INSERT, &access);
+		visit_access(relid, ACL_INSERT, true, &access);
 }
 
 static void
 touch_truncate(const TruncateStmt *truncate)
 {
-	Access		access = {"TRUNCATE", bypassing_session()};
+	Access		access = {.command = "TRUNCATE", .bypassing = bypassing_session()};
 	ListCell   *lc;
 
 	if (access.bypassing == NULL)
@@ -321,7 +325,7 @@ touch_truncate(const TruncateStmt *truncate)
 		Oid			relid = NamedRelation(lfirst(lc));
 
 		if (OidIsValid(relid))
-			visit_access(relid, ACL_DELETE, &access);
+			visit_access(relid, ACL_DELETE, true, &access);
 	}
 }
 
