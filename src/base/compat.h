@@ -137,13 +137,6 @@ extern int no_such_variable
 #define BW_NORETURN	__attribute__((noreturn))
 #endif
 
-/* The next datum of a sort, until the next call; it takes copy since 16. */
-#if PG_VERSION_NUM >= 160000
-#define BW_TUPLESORT_GETDATUM(sort, value, isnull)	tuplesort_getdatum((sort), true, false, (value), (isnull), NULL)
-#else
-#define BW_TUPLESORT_GETDATUM(sort, value, isnull)	tuplesort_getdatum((sort), true, (value), (isnull), NULL)
-#endif
-
 /* A GUC's extra must come from the allocator that guc.c frees it with. */
 #if PG_VERSION_NUM >= 160000
 #define BW_GUC_ALLOC(size)	guc_malloc(LOG, (size))
