@@ -39,6 +39,7 @@ SQL_PARTS = \
 	src/tenancy/check_database.sql \
 	src/tenancy/isolation_check.sql \
 	src/ledger/ledger.sql \
+	src/ledger/seal.sql \
 	src/ledger/capture.sql \
 	src/ledger/guard.sql \
 	src/privileges.sql
@@ -47,9 +48,9 @@ DATA_built = bulwark--$(EXTVERSION).sql
 EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/unit/keyring
 
 REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
-REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwark
+REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwark --encoding=UTF8
 ISOLATION    = $(basename $(notdir $(sort $(wildcard test/specs/*.spec))))
-ISOLATION_OPTS = --inputdir=test --outputdir=tmp_check/isolation --load-extension=bulwark
+ISOLATION_OPTS = --inputdir=test --outputdir=tmp_check/isolation --load-extension=bulwark --encoding=UTF8
 
 PG_CPPFLAGS  = -I$(srcdir)/src
 PG_CFLAGS    = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type -Wmissing-prototypes -fvisibility=hidden

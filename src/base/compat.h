@@ -146,21 +146,40 @@ extern int no_such_variable
 #define BW_GUC_STRDUP(s)	strdup(s)
 #endif
 
-/* The record of a setting that exists, or NULL. */
+/* The records of all settings. */
+static inline struct config_generic **
+BwAllSettings(int *n)
+{
+#if PG_VERSION_NUM >= 160000
+	return get_guc_variables(n);
+#else
+	*n = GetNumConfigOptions();
+	return get_guc_variables();
+#endif
+}
+
+/* The record of a setting that exists, in whatever case, or NULL. */
 static inline struct config_generic *
 BwFindSetting(const char *name)
 {
 #if PG_VERSION_NUM >= 160000
 	return find_option(name, false, true, 0);
 #else
-	struct config_generic **all = get_guc_variables();
+	int			n;
+	struct config_generic **all = BwAllSettings(&n);
 
-	for (int i = 0; i < GetNumConfigOptions(); i++)
-		if (strcmp(all[i]->name, name) == 0)
+	for (int i = 0; i < n; i++)
+		if (pg_strcasecmp(all[i]->name, name) == 0)
 			return all[i];
 	return NULL;
 #endif
 }
+
+#if PG_VERSION_NUM >= 160000
+#define BW_COMPAT_OPTIONS_OTHER	COMPAT_OPTIONS_OTHER
+#else
+#define BW_COMPAT_OPTIONS_OTHER	COMPAT_OPTIONS_CLIENT
+#endif
 
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"

@@ -6,6 +6,7 @@
 #include "ledger/sealer.h"
 
 #include "commands/dbcommands.h"
+#include "commands/defrem.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -93,11 +94,12 @@ aside_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 					 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
 					 DestReceiver *dest, QueryCompletion *qc)
 {
-	bool		drops;
-	const char *name = wanted_database(pstmt->utilityStmt, &drops);
+	bool		dropped;
+	const char *name = wanted_database(pstmt->utilityStmt, &dropped);
 	bool		prepared = commits_prepared(pstmt->utilityStmt);
 	Oid			database = name != NULL ? get_database_oid(name, true) : InvalidOid;
 	DatabaseSlot *slot = OidIsValid(database) ? SlotOf(database, true) : NULL;
+	volatile bool drops = dropped;
 
 	if (slot == NULL)
 	{

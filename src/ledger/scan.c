@@ -50,7 +50,7 @@ typedef struct Track
 static MemoryContext track_context = NULL;
 static List *tracks = NIL;		/* Track */
 
-typedef struct Scan
+typedef struct RowScan
 {
 	Snapshot	snapshot;
 	SegmentRow	callback;
@@ -58,7 +58,7 @@ typedef struct Scan
 	BufferAccessStrategy strategy;
 	TransactionId last_xmin;	/* whose top-level transaction is last_top */
 	TransactionId last_top;
-} Scan;
+} RowScan;
 
 void
 ScanForget(void)
@@ -165,7 +165,7 @@ remove_pending(Track *track, BlockNumber block)
 
 /* The transaction, seen from its top, that a row waits for; invalid: none. */
 static TransactionId
-waits_for(Scan *scan, HeapTupleHeader row)
+waits_for(RowScan *scan, HeapTupleHeader row)
 {
 	TransactionId xmin = HeapTupleHeaderGetRawXmin(row);
 
@@ -184,7 +184,7 @@ waits_for(Scan *scan, HeapTupleHeader row)
 }
 
 static void
-scan_block(Scan *scan, Track *track, BlockNumber block)
+scan_block(RowScan *scan, Track *track, BlockNumber block)
 {
 	OffsetNumber visible[MaxHeapTuplesPerPage];
 	int			n = 0;
@@ -269,7 +269,7 @@ track_of(const Segment *segment)
 }
 
 static void
-scan_track(Scan *scan, Track *track)
+scan_track(RowScan *scan, Track *track)
 {
 	Bitmapset  *due = NULL;
 	ListCell   *cell;
@@ -299,7 +299,7 @@ scan_track(Scan *scan, Track *track)
 void
 ScanUnsealed(Snapshot snapshot, SegmentRow callback, void *arg)
 {
-	Scan		scan = {.snapshot = snapshot, .callback = callback, .arg = arg};
+	RowScan		scan = {.snapshot = snapshot, .callback = callback, .arg = arg};
 	List	   *now = NIL;
 	ListCell   *cell;
 	int64		pages = 0;
@@ -384,7 +384,7 @@ ScanSaveMarks(void)
 void
 ScanPeek(Snapshot snapshot, SegmentRow callback, void *arg)
 {
-	Scan		scan = {.snapshot = snapshot, .callback = callback, .arg = arg};
+	RowScan		scan = {.snapshot = snapshot, .callback = callback, .arg = arg};
 	MemoryContext kept = track_context;
 	ListCell   *cell;
 

@@ -473,23 +473,10 @@ sign_checkpoint(Round *round, const bw_checkpoint *checkpoint)
 	Size		len = bw_checkpoint_format(checkpoint, note, sizeof(note));
 	Size		body_len = len;
 	uint32		newest = LedgerSignEpoch();
-	uint32		first = newest;
-	Size		before_body;
+	uint32		first = CheckpointSigner(round->log, round->checkpoint);
 
-	for (uint32 epoch = newest; round->checkpoint != NULL && epoch > 0; epoch--)
-	{
-		bw_vkey		vkey;
-		uint8		key[BW_ED25519_KEY_LEN];
-
-		LedgerPublicKey(epoch, key);
-		if (!bw_vkey_make(checkpoint->origin, key, &vkey))
-			elog(ERROR, "the ledger's origin is no name of a key");
-		if (bw_note_verify(round->checkpoint, strlen(round->checkpoint), &vkey, &before_body) == BW_NOTE_OK)
-		{
-			first = epoch;
-			break;
-		}
-	}
+	if (first == 0)
+		first = newest;
 	for (uint32 epoch = first; epoch <= newest && len > 0; epoch++)
 	{
 		bw_vkey		vkey;

@@ -178,6 +178,10 @@ extern void SorterEnd(Sorter *sorter);
 /* Something is wrong with what was to be sealed: kept once, and told the server log. */
 extern void SealFinding(uint32 incarnation, uint64 xid, uint64 entry_id, const char *problem);
 
+/* --- checkpoint.c -------------------------------------------------------------------------- */
+/* The newest epoch whose key has signed it; 0: none has. */
+extern uint32 CheckpointSigner(const Log *log, const char *checkpoint);
+
 /* --- upkeep.c: segments made ahead, switched, indexed -------------------------------- */
 /* True: something was done that another call may go on with. */
 extern bool SegmentsKeepUp(void);

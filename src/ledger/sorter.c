@@ -94,8 +94,9 @@ compare(const SealItem *a, const SealItem *b)
 	return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
 }
 
+typedef SealItem *SealItemRef;
 #define ST_SORT sort_items
-#define ST_ELEMENT_TYPE SealItem *
+#define ST_ELEMENT_TYPE SealItemRef
 #define ST_COMPARE(a, b) compare(*(a), *(b))
 #define ST_SCOPE static
 #define ST_DEFINE

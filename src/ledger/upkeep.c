@@ -20,14 +20,18 @@
 
 #define SEGMENT_AGE_US	(INT64CONST(31) * USECS_PER_DAY)
 
-/* What people ask for, each in the order of time. */
-static const char *const index_columns[] = {
-	"bulwark_internal.leaf_entry_id(leaf)",
-	"bulwark_internal.leaf_time(leaf)",
-	"bulwark_internal.leaf_actor(leaf), bulwark_internal.leaf_time(leaf)",
-	"bulwark_internal.leaf_action(leaf), bulwark_internal.leaf_time(leaf)",
-	"bulwark_internal.leaf_tenant(leaf), bulwark_internal.leaf_time(leaf)",
-	"bulwark_internal.leaf_entity_type(leaf), bulwark_internal.content_entity_id(content), bulwark_internal.leaf_time(leaf)",
+/*
+ * What people ask for, in the order of time where there may be many.  That of
+ * entity ids is a hash: they may be longer than a B-tree takes.
+ */
+static const char *const indexes[] = {
+	"btree (bulwark_internal.leaf_entry_id(leaf))",
+	"btree (bulwark_internal.leaf_time(leaf))",
+	"btree (bulwark_internal.leaf_actor(leaf), bulwark_internal.leaf_time(leaf))",
+	"btree (bulwark_internal.leaf_action(leaf), bulwark_internal.leaf_time(leaf))",
+	"btree (bulwark_internal.leaf_tenant(leaf), bulwark_internal.leaf_time(leaf))",
+	"btree (bulwark_internal.leaf_entity_type(leaf), bulwark_internal.leaf_time(leaf))",
+	"hash (bulwark_internal.content_entity_id(content))",
 };
 
 static const Segment *
@@ -112,8 +116,8 @@ index_name(const Segment *segment, int i)
 static void
 make_index(const Segment *segment, int i)
 {
-	char	   *sql = psprintf("CREATE INDEX %s ON bulwark_internal.ledger_segment_%d (%s)",
-							   index_name(segment, i), segment->number, index_columns[i]);
+	char	   *sql = psprintf("CREATE INDEX %s ON bulwark_internal.ledger_segment_%d USING %s",
+							   index_name(segment, i), segment->number, indexes[i]);
 	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
 	IndexStmt  *stmt = (IndexStmt *) linitial_node(RawStmt, parsed)->stmt;
 
@@ -138,13 +142,13 @@ index_segment(const Segment *segment)
 		SealerWake();
 		return false;
 	}
-	for (i = 0; i < lengthof(index_columns); i++)
+	for (i = 0; i < lengthof(indexes); i++)
 		if (!OidIsValid(PrivateRelid(index_name(segment, i))))
 			break;
 
 	TrustedBegin(&scope);
 	LedgerWorkBegin();
-	if (i < lengthof(index_columns))
+	if (i < lengthof(indexes))
 		make_index(segment, i);
 	else
 	{
