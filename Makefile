@@ -40,6 +40,7 @@ SQL_PARTS = \
 	src/tenancy/isolation_check.sql \
 	src/ledger/ledger.sql \
 	src/ledger/capture.sql \
+	src/ledger/spool.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
