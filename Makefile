@@ -44,6 +44,7 @@ SQL_PARTS = \
 	src/ledger/guard.sql \
 	src/ledger/view.sql \
 	src/ledger/spool.sql \
+	src/ledger/verify.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
