@@ -43,6 +43,7 @@ SQL_PARTS = \
 	src/ledger/capture.sql \
 	src/ledger/guard.sql \
 	src/ledger/view.sql \
+	src/ledger/spool.sql \
 	src/ledger/verify.sql \
 	src/privileges.sql
 

@@ -15,8 +15,10 @@
 #include "ledger/sealer.h"
 #include "ledger/spool.h"
 
+#include "access/htup_details.h"
 #include "access/xlog.h"
 #include "common/hashfn.h"
+#include "funcapi.h"
 #include "keyring/keyring.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -30,6 +32,8 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
+
+PG_FUNCTION_INFO_V1(bulwark_ledger_spool);
 
 #define SPOOL_PIECE		"bulwark spool"
 #define CHUNK_SIZE		512
@@ -855,6 +859,35 @@ SpoolForget(void)
 	LWLockRelease(spool_lock());
 }
 
+Datum
+bulwark_ledger_spool(PG_FUNCTION_ARGS)
+{
+	int64		entries = 0;
+	int64		folded = 0;
+	float4		used;
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	dlist_iter	iter;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	LWLockAcquire(spool_lock(), LW_SHARED);
+	dlist_foreach(iter, &spool->queue)
+		if (dlist_container(Queued, node, iter.cur)->database == MyDatabaseId)
+			entries++;
+	for (int i = 0; i < FOLDS + SHARED_FOLDS; i++)
+		if (spool->folds[i].database == MyDatabaseId)
+			folded += spool->folds[i].folded;
+	used = 1 - (float4) spool->nfree / spool->nchunks;
+	LWLockRelease(spool_lock());
+
+	values[0] = Int64GetDatum(entries);
+	values[1] = Int64GetDatum(folded);
+	values[2] = Float4GetDatum(used);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
 /* --- start-up ------------------------------------------------------------------------------- */
 
 static Size
@@ -909,5 +942,6 @@ SpoolInit(void)
 							NULL,
 							&wait_timeout, 10000, 100, 600000, PGC_SIGHUP,
 							GUC_UNIT_MS | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
+	WorkerTaskRegister(SpoolDrain, SpoolPending);
 	ShmemPieceRequestSized(SPOOL_PIECE, spool_bytes, (void **) &spool, spool_init);
 }

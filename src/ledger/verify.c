@@ -6,6 +6,7 @@
  */
 #include "ledger/verify.h"
 
+#include "access/relation.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -101,10 +102,21 @@ verify_nothing(Verify *v)
 	}
 }
 
-/*
- * Verify everything: problems go to sink, where there is one.  Memory, locks and
- * the snapshot are held until the caller ends it.
- */
+/* Locks stay to the end of the transaction. */
+static void
+verify_end(Verify *v)
+{
+	ListCell   *lc;
+
+	foreach(lc, v->opened)
+		relation_close(lfirst(lc), NoLock);
+	foreach(lc, v->files)
+		RecordFileEnd(lfirst(lc));
+	UnregisterSnapshot(v->snapshot);
+	FreeAccessStrategy(v->strategy);
+}
+
+/* Verify everything: problems go to the sink, where there is one. */
 static void
 verify_run(Verify *v)
 {
@@ -137,8 +149,7 @@ verify_run(Verify *v)
 		VerifyFindings(v);
 	}
 	MemoryContextSwitchTo(caller);
-	UnregisterSnapshot(v->snapshot);
-	FreeAccessStrategy(v->strategy);
+	verify_end(v);
 }
 
 /* --- coverage ------------------------------------------------------------------------------- */
@@ -147,7 +158,7 @@ verify_run(Verify *v)
 static char *
 coverage_verdict(void)
 {
-	static const char sql[] = "SELECT count(*), min(problem) FROM bulwark_internal.ledger_coverage_check() AS problem";
+	static const char sql[] = "SELECT count(*), min(relation || ': ' || problem) FROM bulwark_internal.ledger_coverage_check()";
 	TrustedScope scope;
 	char	   *verdict = "ok";
 

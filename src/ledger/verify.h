@@ -35,6 +35,8 @@ typedef struct Verify
 	BufferAccessStrategy strategy;
 	MemoryContext context;		/* lives as long as the verification */
 	MemoryContext page;			/* reset after each page */
+	List	   *opened;			/* relations */
+	List	   *files;			/* of RecordFile */
 
 	/* What is found. */
 	uint64		problems;
@@ -116,7 +118,8 @@ VerifyUnpackTid(int64 packed)
 
 /* Records of one size, by their place. */
 typedef struct RecordFile RecordFile;
-extern RecordFile *RecordFileBegin(Size size);
+/* Ended with the verification. */
+extern RecordFile *RecordFileBegin(Verify *v, Size size);
 extern void RecordFileAdd(RecordFile *file, const void *record);
 extern uint64 RecordFileLength(const RecordFile *file);
 /* Valid until the next call. */

@@ -348,7 +348,7 @@ VerifyBlocksRun(Verify *v)
 	VerifyBlocks *b = palloc0(sizeof(VerifyBlocks));
 
 	v->blocks = b;
-	b->places = RecordFileBegin(sizeof(Place));
+	b->places = RecordFileBegin(v, sizeof(Place));
 	VerifyKeys(v, &b->trust);
 	b->rel = VerifyOpen(v, "ledger_blocks");
 	if (b->rel != NULL)

@@ -91,10 +91,13 @@ struct RecordFile
 };
 
 RecordFile *
-RecordFileBegin(Size size)
+RecordFileBegin(Verify *v, Size size)
 {
+	MemoryContext caller = MemoryContextSwitchTo(v->context);
 	RecordFile *file = palloc0(sizeof(RecordFile));
 
+	v->files = lappend(v->files, file);
+	MemoryContextSwitchTo(caller);
 	file->file = BufFileCreateTemp(false);
 	file->size = size;
 	file->per_page = BLCKSZ / size;

@@ -343,14 +343,19 @@ VerifyOpen(Verify *v, const char *name)
 {
 	Oid			relid = PrivateRelid(name);
 	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+	MemoryContext caller;
 
-	if (rel == NULL || rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID ||
-		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+	if (rel == NULL)
 	{
-		VerifyProblem(v, NO_LEAF, NO_ENTRY, "table \"%s\" is missing, or is not a plain table", name);
-		if (rel != NULL)
-			relation_close(rel, AccessShareLock);
+		VerifyProblem(v, NO_LEAF, NO_ENTRY, "table \"%s\" is missing", name);
 		return NULL;
 	}
-	return rel;
+	caller = MemoryContextSwitchTo(v->context);
+	v->opened = lappend(v->opened, rel);
+	MemoryContextSwitchTo(caller);
+	if (rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT)
+		return rel;
+	VerifyProblem(v, NO_LEAF, NO_ENTRY, "table \"%s\" is not a plain table", name);
+	return NULL;
 }

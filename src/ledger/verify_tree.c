@@ -82,7 +82,7 @@ VerifyTreeBegin(Verify *v)
 	VerifyTree *tree = palloc0(sizeof(VerifyTree));
 
 	v->tree = tree;
-	tree->places = RecordFileBegin(sizeof(int64));
+	tree->places = RecordFileBegin(v, sizeof(int64));
 	tree->rel = VerifyOpen(v, "ledger_tiles");
 	if (tree->rel == NULL)
 		return;
