@@ -14,4 +14,5 @@ BaseInit(void)
 	XactInit();
 	ShmemInit();
 	LabelInit();
+	NamesInit();
 }

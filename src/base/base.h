@@ -23,6 +23,7 @@
 extern void BaseInit(void);
 extern void ShmemInit(void);
 extern void LabelInit(void);
+extern void NamesInit(void);
 
 /* --- shmem.c: named pieces of shared memory ------------------------------ */
 

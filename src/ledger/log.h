@@ -192,6 +192,16 @@ extern void TreeRoot(uint64 size, uint8 root[32]);
 
 /* --- guard.c: what may not be touched ---------------------------------------------- */
 extern bool IsLedgerRelation(Oid relid);
+/* A new segment, or any table of this room: refuse all statements on it.  Again is
+ * no harm: restored segments need it too. */
+extern void GuardSegment(Oid relid);
+/*
+ * bulwark.restore is on and this database has no log of its own yet: a dump's is
+ * being brought.  No entry is written and nothing sealed meanwhile: LogOpen
+ * raises 55000, LogPeek returns NULL.  Ends when the first incarnation of this
+ * database is written.
+ */
+extern bool LedgerRestoring(void);
 
 /* --- audited.c: which relations are audited, and how (cached) ---------------------- */
 typedef struct Audited

@@ -28,6 +28,7 @@ typedef struct DatabaseSlot
 	slock_t		mutex;			/* of what follows */
 	int			worker_pid;		/* 0: none, SLOT_STARTING: launched */
 	Latch	   *worker_latch;
+	TimestampTz started_at;		/* the worker was asked for */
 	TimestampTz waiting_since;	/* dirty and without a worker; 0: not */
 	TimestampTz retry_at;		/* after a failure: not before */
 	int			failed_in_row;
@@ -44,6 +45,8 @@ extern DatabaseSlot *SlotOf(Oid database, bool make);
 extern void SlotRelease(Oid database);
 /* All in use, one after the other; begin with *position = 0. */
 extern DatabaseSlot *SlotNext(int *position);
+/* Who works there now: a pid, 0, SLOT_STARTING. */
+extern int	SlotWorker(DatabaseSlot *slot);
 /* Databases that found the table full: visit all. */
 extern bool SlotOverflowTake(void);
 
@@ -126,14 +129,80 @@ extern bool TreeFindRun(uint32 incarnation, uint64 xid, uint64 *first_leaf, uint
 /* Forget what was read: a transaction that wrote tiles was rolled back. */
 extern void TreeForget(void);
 
+/* --- scan.c: rows that are not sealed yet ---------------------------------------------- */
+typedef void (*SegmentRow) (Relation rel, HeapTuple row, void *arg);
+/*
+ * Every row that the snapshot sees and that may not have been sealed; some that
+ * have been are among them.  Call in a sealing round only, then commit, or ScanForget().
+ */
+extern void ScanUnsealed(Snapshot snapshot, SegmentRow callback, void *arg);
+/* Write down how far there is nothing unsealed. */
+extern void ScanSaveMarks(void);
+/* The same rows for a look from any back end, which keeps nothing. */
+extern void ScanPeek(Snapshot snapshot, SegmentRow callback, void *arg);
+extern void ScanForget(void);
+/* No writer can come to a closed segment any more: the next round seals the rest of it. */
+extern void ScanNoteClosed(Oid relid);
+/* And that round is over. */
+extern bool ScanIsFinished(Oid relid);
+/* The transaction longest in progress that has rows in a segment, and since when. */
+extern TransactionId ScanOldestPending(TimestampTz *since);
+
+/* --- sorter.c: entries in the order in which they are sealed ------------------------------ */
+typedef enum SealKind
+{
+	SEAL_PLAIN, SEAL_MANIFEST, SEAL_ALONE
+} SealKind;
+
+typedef struct SealItem
+{
+	uint32		incarnation;
+	uint32		sequence;
+	uint64		xid;
+	uint64		entry_id;
+	uint8		hash[BW_SHA256_LEN];
+	uint8		chain[BW_SHA256_LEN];	/* of a manifest */
+	uint32		first;
+	uint32		count;
+	uint32		kind;
+} SealItem;
+
+typedef struct Sorter Sorter;
+extern Sorter *SorterBegin(void);
+extern void SorterAdd(Sorter *sorter, const SealItem *item);
+/* Ends adding; false: no more. */
+extern bool SorterNext(Sorter *sorter, SealItem *item);
+extern void SorterEnd(Sorter *sorter);
+
+/* --- finding.c ------------------------------------------------------------------------------ */
+/* Something is wrong with what was to be sealed: kept once, and told the server log. */
+extern void SealFinding(uint32 incarnation, uint64 xid, uint64 entry_id, const char *problem);
+
+/* --- checkpoint.c -------------------------------------------------------------------------- */
+/* The newest epoch whose key has signed it; 0: none has. */
+extern uint32 CheckpointSigner(const Log *log, const char *checkpoint);
+
 /* --- upkeep.c: segments made ahead, switched, indexed -------------------------------- */
 /* True: something was done that another call may go on with. */
 extern bool SegmentsKeepUp(void);
 
-/* --- worker.c -------------------------------------------------------------------------- */
+/* --- launcher.c, worker.c ----------------------------------------------------------------- */
+extern int	seal_interval;		/* ms */
+extern int	seal_lag_alarm;		/* s; 0: none */
 /* A task of every visit of a worker, and whether it has something to do there. */
 extern void WorkerTaskRegister(int (*task) (void), bool (*pending) (Oid database));
 /* In a worker: raises an error when it must leave.  Call in long loops. */
 extern void WorkerCheck(void);
+/* Other databases wait for a worker. */
+extern void WorkersWanted(bool wanted);
+extern bool WorkersAreWanted(void);
+
+/* --- wait.c ---------------------------------------------------------------------------------- */
+/* After commit, where the setting says so: until a round has sealed it.  Never raises. */
+extern void SealWaitAfterCommit(void);
+extern void WaitInit(void);
+
+/* --- aside.c: databases that a statement wants for itself ------------------------------------- */
+extern void AsideInit(void);
 
 #endif							/* BULWARK_SEALER_H */

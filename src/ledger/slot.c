@@ -17,6 +17,7 @@ typedef struct SlotTable
 	slock_t		mutex;
 	Latch	   *launcher;
 	pg_atomic_uint32 overflow;
+	pg_atomic_uint32 wanted;	/* databases wait while all workers are busy */
 	DatabaseSlot slot[SLOTS];
 } SlotTable;
 
@@ -34,7 +35,7 @@ slot_clear(DatabaseSlot *slot)
 	SpinLockAcquire(&slot->mutex);
 	slot->worker_pid = 0;
 	slot->worker_latch = NULL;
-	slot->waiting_since = slot->retry_at = slot->sealed_at = 0;
+	slot->started_at = slot->waiting_since = slot->retry_at = slot->sealed_at = 0;
 	slot->failed_in_row = 0;
 	SpinLockRelease(&slot->mutex);
 }
@@ -46,6 +47,7 @@ slots_init(void *piece)
 
 	SpinLockInit(&made->mutex);
 	pg_atomic_init_u32(&made->overflow, 0);
+	pg_atomic_init_u32(&made->wanted, 0);
 	for (int i = 0; i < SLOTS; i++)
 	{
 		DatabaseSlot *slot = &made->slot[i];
@@ -148,6 +150,29 @@ SlotNext(int *position)
 			return slot;
 	}
 	return NULL;
+}
+
+int
+SlotWorker(DatabaseSlot *slot)
+{
+	int			pid;
+
+	SpinLockAcquire(&slot->mutex);
+	pid = slot->worker_pid;
+	SpinLockRelease(&slot->mutex);
+	return pid;
+}
+
+void
+WorkersWanted(bool wanted)
+{
+	pg_atomic_write_u32(&table->wanted, wanted);
+}
+
+bool
+WorkersAreWanted(void)
+{
+	return pg_atomic_read_u32(&table->wanted) != 0;
 }
 
 bool

@@ -204,7 +204,7 @@ bulwark_assume(PG_FUNCTION_ARGS)
 	identity.tenant_id = *PG_GETARG_UUID_P(1);
 	identity.proof = PROOF_ASSUMED;
 	strlcpy(identity.assumed_by, GetUserNameFromId(login, false), sizeof(identity.assumed_by));
-	if (!superuser_arg(login) && !ops->service_allows(identity.assumed_by, &identity.tenant_id))
+	if (!superuser_arg(login) && !ops->service_allows(login, &identity.tenant_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to assume an identity"),

@@ -271,6 +271,7 @@ TicketOpen(const char *ticket, Identity *identity)
 			return "the ticket's MAC does not verify (altered, or of another database or login)";
 		return payload_decode(binary, len, identity) ? NULL : "unknown ticket format";
 	}
+	KeyringRequire();			/* sealed: nothing is known of the ticket */
 	return "the ticket's root key is not in the ring";
 }
 

@@ -47,6 +47,12 @@ TimeArg(TimestampTz time)
 }
 
 static inline Arg
+OidArg(Oid value)
+{
+	return (Arg) {OIDOID, ObjectIdGetDatum(value), false};
+}
+
+static inline Arg
 ArrayArg(Oid type, const ArrayType *array)
 {
 	return (Arg) {type, PointerGetDatum(array), array == NULL};

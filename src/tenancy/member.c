@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #define CACHE_MAX_LOADS	1024	/* memberships read before the cache starts anew */
 
@@ -29,17 +30,17 @@ static Oid	watched_relid = InvalidOid;
 
 /* --- loading ------------------------------------------------------------------- */
 
-void
-ReachAdd(RoleReach *reach, const pg_uuid_t *affiliation)
+static inline void
+set_add(AffiliationSet *set, const pg_uuid_t *affiliation)
 {
-	if (reach->naffiliations == reach->capacity)
+	if (set->n == set->capacity)
 	{
-		reach->capacity = reach->capacity ? reach->capacity * 2 : 16;
-		reach->affiliations = reach->affiliations
-			? repalloc_huge(reach->affiliations, reach->capacity * sizeof(pg_uuid_t))
-			: MemoryContextAlloc(member_context, reach->capacity * sizeof(pg_uuid_t));
+		set->capacity = set->capacity ? set->capacity * 2 : 16;
+		set->ids = set->ids
+			? repalloc_huge(set->ids, set->capacity * sizeof(pg_uuid_t))
+			: MemoryContextAlloc(member_context, set->capacity * sizeof(pg_uuid_t));
 	}
-	reach->affiliations[reach->naffiliations++] = *affiliation;
+	set->ids[set->n++] = *affiliation;
 }
 
 typedef struct TreeEdge
@@ -93,17 +94,17 @@ tree_load(const pg_uuid_t *tenant_id, int *nedges)
  * whatever the tree looks like.
  */
 static void
-reach_expand(RoleReach *reach, TreeEdge *edges, int nedges)
+set_expand(AffiliationSet *set, TreeEdge *edges, int nedges)
 {
 	for (int i = 0; i < nedges; i++)
 		edges[i].followed = false;
 
-	for (int i = 0; i < reach->naffiliations && nedges > 0; i++)
+	for (int i = 0; i < set->n && nedges > 0; i++)
 	{
 		TreeEdge	probe;
 		TreeEdge   *edge;
 
-		probe.parent = reach->affiliations[i];
+		probe.parent = set->ids[i];
 		edge = bsearch(&probe, edges, nedges, sizeof(TreeEdge), edge_compare);
 		while (edge != NULL && edge > edges && edge_compare(edge - 1, &probe) == 0)
 			edge--;
@@ -112,7 +113,7 @@ reach_expand(RoleReach *reach, TreeEdge *edges, int nedges)
 			if (edge->followed)
 				continue;
 			edge->followed = true;
-			ReachAdd(reach, &edge->child);
+			set_add(set, &edge->child);
 		}
 	}
 }
@@ -150,13 +151,33 @@ load_role(RoleReach *reach, const pg_uuid_t *tenant_id)
 	return found;
 }
 
+/* A row of memberships as it is stored. */
+typedef struct MemberRow
+{
+	pg_uuid_t	membership_id;
+	pg_uuid_t	principal_id;
+	pg_uuid_t	tenant_id;
+	pg_uuid_t	role_id;
+	pg_uuid_t	affiliation_id; /* if it is not NULL: nothing stands behind it here */
+} MemberRow;
+
+/* When the membership of the current row ends: DT_NOEND if it does not. */
+static inline TimestampTz
+row_expiry(PrivateScan *scan)
+{
+	bool		isnull;
+
+	if (PrivateScanIsNull(scan, Member_expires_at))
+		return DT_NOEND;
+	return DatumGetTimestampTz(PrivateScanGet(scan, Member_expires_at, &isnull));
+}
+
 static RoleReach *
 role_reach(Membership *membership, const pg_uuid_t *role_id)
 {
 	RoleReach  *reach;
 
-	/* the same role as the row before: the common case */
-	for (int i = membership->nroles - 1; i >= 0; i--)
+	for (int i = 0; i < membership->nroles; i++)
 		if (memcmp(&membership->roles[i].role_id, role_id, UUID_LEN) == 0)
 			return &membership->roles[i];
 
@@ -166,6 +187,7 @@ role_reach(Membership *membership, const pg_uuid_t *role_id)
 	reach = &membership->roles[membership->nroles++];
 	memset(reach, 0, sizeof(*reach));
 	reach->role_id = *role_id;
+	reach->affiliations.tenant_id = membership->key.tenant_id;
 	return reach;
 }
 
@@ -175,10 +197,10 @@ load_memberships(Membership *membership)
 {
 	PrivateScan scan;
 	TimestampTz now = GetCurrentTimestamp();
+	RoleReach  *reach = NULL;
 	TreeEdge   *edges = NULL;
 	int			nedges = 0;
 	bool		edges_loaded = false;
-	bool		isnull;
 	int			kept = 0;
 
 	if (!PrivateScanBegin(&scan, "memberships", "memberships_member_idx"))
@@ -187,41 +209,34 @@ load_memberships(Membership *membership)
 	PrivateScanUuid(&scan, Member_tenant, &membership->key.tenant_id);
 	while (PrivateScanNext(&scan))
 	{
-		Datum		expires = PrivateScanGet(&scan, Member_expires_at, &isnull);
-		Datum		affiliation;
-		RoleReach  *reach;
+		const MemberRow *row = PrivateScanRow(&scan);
+		TimestampTz expiry = row_expiry(&scan);
 
-		if (!isnull)
-		{
-			TimestampTz at = DatumGetTimestampTz(expires);
-
-			if (at <= now)
-				continue;
-			membership->next_expiry = Min(membership->next_expiry, at);
-		}
-		reach = role_reach(membership, DatumGetUUIDP(PrivateScanGet(&scan, Member_role, &isnull)));
-		affiliation = PrivateScanGet(&scan, Member_affiliation, &isnull);
-		if (isnull)
+		if (expiry <= now)
+			continue;
+		membership->next_expiry = Min(membership->next_expiry, expiry);
+		if (reach == NULL || memcmp(&reach->role_id, &row->role_id, UUID_LEN) != 0)
+			reach = role_reach(membership, &row->role_id);
+		if (PrivateScanIsNull(&scan, Member_affiliation))
 			reach->tenant_wide = true;
 		else
-			ReachAdd(reach, DatumGetUUIDP(affiliation));
+			set_add(&reach->affiliations, &row->affiliation_id);
 	}
 	PrivateScanEnd(&scan);
 
 	for (int i = 0; i < membership->nroles; i++)
 	{
-		RoleReach  *reach = &membership->roles[i];
-
+		reach = &membership->roles[i];
 		if (!load_role(reach, &membership->key.tenant_id))
 			continue;
 		if (reach->tenant_wide)
-			reach->naffiliations = 0;
-		else if (reach->naffiliations > 0)
+			reach->affiliations.n = 0;
+		else
 		{
 			if (!edges_loaded)
 				edges = tree_load(&membership->key.tenant_id, &nedges);
 			edges_loaded = true;
-			reach_expand(reach, edges, nedges);
+			set_expand(&reach->affiliations, edges, nedges);
 		}
 		membership->roles[kept++] = *reach;
 	}
@@ -278,7 +293,7 @@ pinned_elsewhere(const pg_uuid_t *tenant_id)
 	bool		elsewhere = false;
 	bool		isnull;
 
-	if (!PrivateScanBegin(&scan, "pinned_tenant", NULL))
+	if (!PrivateScanBegin(&scan, "pinned_tenant", "pinned_tenant_pkey"))
 		return true;
 	if (PrivateScanNext(&scan))
 		elsewhere = memcmp(DatumGetUUIDP(PrivateScanGet(&scan, 2, &isnull)), tenant_id, UUID_LEN) != 0;
@@ -331,6 +346,7 @@ load_scope(Membership *membership, const Identity *identity)
 		membership->scope[membership->nscope++] = word;
 }
 
+/* What the roles give; in which order rows were read does not count. */
 static uint64
 rights_digest(const Membership *membership)
 {
@@ -340,14 +356,15 @@ rights_digest(const Membership *membership)
 	for (int i = 0; i < membership->nroles; i++)
 	{
 		const RoleReach *reach = &membership->roles[i];
+		uint64		role;
 
-		digest = hash_bytes_extended(reach->role_id.data, UUID_LEN, digest ^ reach->tenant_wide);
+		role = hash_bytes_extended(reach->role_id.data, UUID_LEN, reach->tenant_wide);
 		for (int j = 0; j < reach->npatterns; j++)
-			digest = hash_bytes_extended((const unsigned char *) reach->patterns[j],
-										 strlen(reach->patterns[j]) + 1, digest);
-		if (reach->naffiliations > 0)
-			digest = hash_bytes_extended((const unsigned char *) reach->affiliations,
-										 reach->naffiliations * sizeof(pg_uuid_t), digest);
+			role = hash_bytes_extended((const unsigned char *) reach->patterns[j],
+									   strlen(reach->patterns[j]) + 1, role);
+		digest += role;
+		for (int j = 0; j < reach->affiliations.n; j++)
+			digest += affiliation_hash(&reach->affiliations.ids[j], role);
 	}
 	return digest;
 }
@@ -566,22 +583,19 @@ only_tenant(Identity *identity)
 	PrivateScan scan;
 	TimestampTz now = GetCurrentTimestamp();
 	int			tenants = 0;
-	bool		isnull;
 
 	if (!PrivateScanBegin(&scan, "memberships", "memberships_member_idx"))
 		return false;
 	PrivateScanUuid(&scan, Member_principal, &identity->principal_id);
 	while (tenants < 2 && PrivateScanNext(&scan))
 	{
-		Datum		expires = PrivateScanGet(&scan, Member_expires_at, &isnull);
-		pg_uuid_t  *tenant;
+		const MemberRow *row = PrivateScanRow(&scan);
 
-		if (!isnull && DatumGetTimestampTz(expires) <= now)
+		if (row_expiry(&scan) <= now)
 			continue;
-		tenant = DatumGetUUIDP(PrivateScanGet(&scan, Member_tenant, &isnull));
-		if (tenants == 0 || memcmp(tenant, &identity->tenant_id, UUID_LEN) != 0)
+		if (tenants == 0 || memcmp(&row->tenant_id, &identity->tenant_id, UUID_LEN) != 0)
 		{
-			identity->tenant_id = *tenant;
+			identity->tenant_id = row->tenant_id;
 			tenants++;
 		}
 	}
@@ -661,27 +675,53 @@ member_load_generations(Identity *identity)
 	return true;
 }
 
+/* Is the limit one of a role that is not (any more) in this cluster? */
 static bool
-member_service_allows(const char *login, const pg_uuid_t *tenant_id)
+scope_is_by_name(PrivateScan *scan)
 {
-	PrivateScan scan;
-	bool		allowed = true;	/* no row: no limit */
+	bool		isnull;
+	Datum		role = PrivateScanGet(scan, Scope_role_oid, &isnull);
+
+	return isnull || !SearchSysCacheExists1(AUTHOID, role);
+}
+
+/* Does the limit include the tenant? */
+static bool
+scope_includes(PrivateScan *scan, const pg_uuid_t *tenant_id)
+{
+	Datum	   *tenants;
+	int			ntenants;
 	bool		isnull;
 
-	if (!PrivateScanBegin(&scan, "service_scopes", "service_scopes_pkey"))
-		return false;
-	PrivateScanName(&scan, 1, login);
-	if (PrivateScanNext(&scan))
-	{
-		Datum	   *tenants;
-		int			ntenants;
+	deconstruct_array(DatumGetArrayTypeP(PrivateScanGet(scan, Scope_tenant_ids, &isnull)),
+					  UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &tenants, NULL, &ntenants);
+	for (int i = 0; i < ntenants; i++)
+		if (memcmp(DatumGetUUIDP(tenants[i]), tenant_id, UUID_LEN) == 0)
+			return true;
+	return false;
+}
 
-		deconstruct_array(DatumGetArrayTypeP(PrivateScanGet(&scan, 2, &isnull)),
-						  UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &tenants, NULL, &ntenants);
-		allowed = false;
-		for (int i = 0; i < ntenants && !allowed; i++)
-			allowed = memcmp(DatumGetUUIDP(tenants[i]), tenant_id, UUID_LEN) == 0;
-	}
+static bool
+member_service_allows(Oid login, const pg_uuid_t *tenant_id)
+{
+	PrivateScan scan;
+	bool		allowed = true; /* no row: no limit */
+	bool		found;
+
+	if (!PrivateScanBegin(&scan, "service_scopes", "service_scopes_oid_idx"))
+		return false;
+	PrivateScanOid(&scan, Scope_role_oid, login);
+	found = PrivateScanNext(&scan);
+	if (found)
+		allowed = scope_includes(&scan, tenant_id);
+	PrivateScanEnd(&scan);
+	if (found || !PrivateScanBegin(&scan, "service_scopes", "service_scopes_role_idx"))
+		return allowed;
+
+	PrivateScanName(&scan, Scope_role, GetUserNameFromId(login, false));
+	while (allowed && PrivateScanNext(&scan))
+		if (scope_is_by_name(&scan))
+			allowed = scope_includes(&scan, tenant_id);
 	PrivateScanEnd(&scan);
 	return allowed;
 }
