@@ -20,6 +20,7 @@
 #include "access/xlog.h"
 #include "access/xlogdefs.h"
 #include "catalog/pg_control.h"
+#include "common/file_perm.h"
 #include "common/controldata_utils.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
@@ -57,7 +58,7 @@ write_last_checkpoint(XLogRecPtr checkpoint)
 {
 	char		text[64];
 	int			len = snprintf(text, sizeof(text), "%X/%X\n", LSN_FORMAT_ARGS(checkpoint));
-	int			fd = open(LAST_CHECKPOINT_FILE ".new", O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY, pg_file_create_mode);
+	int			fd = open(LAST_CHECKPOINT_FILE ".new", O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY, PG_FILE_MODE_OWNER);
 
 	if (fd >= 0)
 	{
