@@ -288,7 +288,7 @@ ReadPlan(const PlannedStmt *stmt)
 		stmt->commandType == CMD_INSERT ? "INSERT" :
 		stmt->commandType == CMD_UPDATE ? "UPDATE" :
 		stmt->commandType == CMD_DELETE ? "DELETE" : "MERGE";
-	BwRequiredRelations(stmt, visit_access, &access);
+	RequiredRelations(stmt, visit_access, &access);
 }
 
 /*
