@@ -20,7 +20,9 @@
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "tcop/utility.h"
+#include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -229,6 +231,35 @@ append(const char *entity_type, StringInfo json)
 	LedgerAppend(&entry);
 }
 
+/* The values that columns which came without a rewrite have in all earlier rows. */
+static void
+add_filled(StringInfo json, const Altered *note)
+{
+	Relation	rel = table_open(note->relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			n = 0;
+	int			level = PinSettings(PIN_ALL);
+
+	for (int i = note->desc->natts; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Oid			output;
+		bool		varlena;
+
+		if (att->attisdropped || !att->atthasmissing || !desc->constr->missing[i].am_present)
+			continue;
+		getTypeOutputInfo(att->atttypid, &output, &varlena);
+		appendStringInfoString(json, n++ == 0 ? ", \"filled\": {" : ", ");
+		escape_json(json, NameStr(att->attname));
+		appendStringInfoString(json, ": ");
+		escape_json(json, OidOutputFunctionCall(output, desc->constr->missing[i].am_value));
+	}
+	if (n > 0)
+		appendStringInfoChar(json, '}');
+	UnpinSettings(level);
+	table_close(rel, NoLock);
+}
+
 static const char *
 change_name(int how)
 {
@@ -246,6 +277,9 @@ enter_table(Altered *note, bool there)
 	if (there && (note->how & ALTERED_NAME))
 		add_string(&json, "renamed_to", CaptureEntityType(note->relid));
 
+	if (there && note->desc != NULL)
+		add_filled(&json, note);
+
 	/* Under another name, or as another's successor, it is the same rows. */
 	if ((note->how & ALTERED_NAME) && !note->digested)
 	{
@@ -256,7 +290,9 @@ enter_table(Altered *note, bool there)
 	{
 		add_salt(&json, note->salt);
 		add_digest(&json, "before", &note->before);
-		if (there && digest(note->relid, NULL, note->salt, &after))
+		if ((note->how & (ALTERED_ROWS | ALTERED_DROPPED)) == 0)
+			add_digest(&json, "after", &note->before);
+		else if (there && digest(note->relid, NULL, note->salt, &after))
 			add_digest(&json, "after", &after);
 	}
 	append(note->name, &json);

@@ -253,6 +253,10 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 {
 	bool		relation = classid == RelationRelationId;
 
+	/* The extension is being dropped, and the registry cannot be read any more. */
+	if (GuardCommandMode() == GUARD_DROPS && !OidIsValid(PrivateRelid("ledger_audited_pkey")))
+		return;
+
 	switch (access)
 	{
 		case OAT_POST_CREATE:

@@ -152,6 +152,7 @@ TableDigestOf(Relation rel, TupleDesc desc, const Audited *audited, const uint8 
 	{
 		CHECK_FOR_INTERRUPTS();
 		bw_chain_add(digest->digest, (uint8 *) VARDATA_ANY(DatumGetPointer(value)));
+		pfree(DatumGetPointer(value));
 	}
 	tuplesort_end(sort);
 	MemoryContextSwitchTo(caller);

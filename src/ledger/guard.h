@@ -56,12 +56,6 @@ extern void GuardCommandInit(void);
 
 /* --- start.c: starts of the server ------------------------------------------ */
 extern bool LedgerDecommission(void);	/* the setting */
-/* Keep up the record of which checkpoints are ours: about once a second. */
-extern void StartWatchCheckpoint(void);
-/* Has this database yet to hear how the server was started? */
-extern bool StartPending(Oid database);
-/* Tell it, in a transaction of the caller's: number of entries. */
-extern int	StartNote(void);
 extern void StartInit(void);
 
 /* --- digest.c: what a table holds --------------------------------------------- */

@@ -33,3 +33,9 @@ BEGIN
 	END LOOP;
 END
 $triggers$;
+
+CREATE FUNCTION bulwark_internal.ledger_coverage_check() RETURNS TABLE (relation text, problem text)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_ledger_coverage_check';
+REVOKE ALL ON FUNCTION bulwark_internal.ledger_coverage_check() FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.ledger_coverage_check() IS
+	'Where the audited tables, their triggers, the ledger''s own tables and functions are not as the entries say.';

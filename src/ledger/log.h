@@ -203,6 +203,16 @@ extern void GuardSegment(Oid relid);
  */
 extern bool LedgerRestoring(void);
 
+/* --- coverage.c: is what should be recorded still recorded? ------------------------ */
+typedef struct CoverageProblem
+{
+	char	   *relation;
+	char	   *problem;
+} CoverageProblem;
+/* Of the ledger's own tables too; reads every entry's head.  CoverageProblem *, in the
+ * caller's context. */
+extern List *CoverageProblems(void);
+
 /* --- audited.c: which relations are audited, and how (cached) ---------------------- */
 typedef struct Audited
 {

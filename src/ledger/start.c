@@ -4,28 +4,32 @@
  *
  *		Every run of a server writes a checkpoint, at the latest when it stops.  We
  *		keep in a file which one was the last of ours: the postmaster writes it when
- *		it ends, after the shutdown checkpoint, and a worker whenever there is a new
+ *		it ends, after the shutdown checkpoint, and the launcher when there is a new
  *		one.  At the next start the control file names the same one, or somebody
  *		else has run in between: then the guards were off, and each database's
- *		ledger says so in an entry.  After a crash within a second of a checkpoint
+ *		ledger says so in an entry.  After a crash within seconds of a checkpoint
  *		we cannot tell, and the entry says that.
  *
  *		Who runs code as the server's system user can edit the file, as all others.
  */
 #include "ledger/guard.h"
+#include "ledger/sealer.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogdefs.h"
 #include "catalog/pg_control.h"
+#include "common/file_perm.h"
 #include "common/controldata_utils.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/spin.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define LAST_CHECKPOINT_FILE	"bulwark.last_checkpoint"
@@ -57,7 +61,7 @@ write_last_checkpoint(XLogRecPtr checkpoint)
 {
 	char		text[64];
 	int			len = snprintf(text, sizeof(text), "%X/%X\n", LSN_FORMAT_ARGS(checkpoint));
-	int			fd = open(LAST_CHECKPOINT_FILE ".new", O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY, pg_file_create_mode);
+	int			fd = open(LAST_CHECKPOINT_FILE ".new", O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY, PG_FILE_MODE_OWNER);
 
 	if (fd >= 0)
 	{
@@ -193,8 +197,8 @@ is_noted(Oid database, bool note)
 	return noted;
 }
 
-bool
-StartPending(Oid database)
+static bool
+start_pending(Oid database)
 {
 	return (start->gap != GAP_NONE || start->decommission) && !is_noted(database, false);
 }
@@ -234,14 +238,18 @@ append(const char *event, const char *detail)
 	LedgerAppend(&entry);
 }
 
-int
-StartNote(void)
+/* A task of the sealer's workers: tell the database they are in how the server was
+ * started. */
+static int
+note_start(void)
 {
 	Datum		values[3] = {TimestampTzGetDatum(PgStartTime),
 		BoolGetDatum(start->gap != GAP_NONE), BoolGetDatum(start->decommission)};
 	bool		nulls[3] = {false};
 	int			n = 0;
 
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
 	if (to_be_noted())
 	{
 		if (start->gap == GAP_CERTAIN)
@@ -253,6 +261,8 @@ StartNote(void)
 		n = (start->gap != GAP_NONE) + start->decommission;
 		LedgerInsert("ledger_starts", values, nulls);
 	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
 	(void) is_noted(MyDatabaseId, true);
 	return n;
 }
@@ -262,4 +272,5 @@ StartInit(void)
 {
 	ShmemPieceRequest("bulwark start", sizeof(Start), (void **) &start, start_init);
 	on_proc_exit(at_postmaster_exit, (Datum) 0);
+	WorkerTaskRegister(note_start, start_pending);
 }
