@@ -39,6 +39,8 @@ SQL_PARTS = \
 	src/tenancy/check_database.sql \
 	src/tenancy/isolation_check.sql \
 	src/ledger/ledger.sql \
+	src/ledger/seal.sql \
+	src/ledger/capture.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql

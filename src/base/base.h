@@ -115,6 +115,16 @@ typedef void (*PreCommitLast) (void);
 extern void PreCommitLastRegister(PreCommitLast callback);
 extern void XactInit(void);
 
+/* --- invalidate.c: when a relation changes ---------------------------------- */
+
+/*
+ * Call back at a relcache invalidation: of the relation, or of all (InvalidOid).
+ * The server has room for ten such callbacks, all libraries counted: ours share
+ * one.  It must not fail.
+ */
+typedef void (*RelationWatcher) (Datum arg, Oid relid);
+extern void RelationWatch(RelationWatcher watcher);
+
 /* --- audit.c: audit-event sink: the ledger registers, others report --------- */
 typedef enum AuditDurability
 {

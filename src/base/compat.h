@@ -105,6 +105,31 @@ extern int no_such_variable
 #define BW_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* An index made by us, without a check of rights. */
+#if PG_VERSION_NUM >= 160000
+#define BW_DEFINE_INDEX(relid, stmt) \
+	DefineIndex((relid), (stmt), InvalidOid, InvalidOid, InvalidOid, -1, false, false, false, false, true)
+#else
+#define BW_DEFINE_INDEX(relid, stmt) \
+	DefineIndex((relid), (stmt), InvalidOid, InvalidOid, InvalidOid, false, false, false, false, true)
+#endif
+
+/* The number of a relation's file. */
+#if PG_VERSION_NUM >= 160000
+#define BW_FILENODE(rel)	((rel)->rd_locator.relNumber)
+#else
+#define BW_FILENODE(rel)	((rel)->rd_node.relNode)
+#endif
+
+/* Sorted datums come as copies where that is asked for since 16, and always before. */
+#if PG_VERSION_NUM >= 160000
+#define BW_TUPLESORT_GETDATUM(state, value, isnull) \
+	tuplesort_getdatum((state), true, true, (value), (isnull), NULL)
+#else
+#define BW_TUPLESORT_GETDATUM(state, value, isnull) \
+	tuplesort_getdatum((state), true, (value), (isnull), NULL)
+#endif
+
 /* Before a declaration; 18 renamed what stood after it. */
 #if PG_VERSION_NUM >= 180000
 #define BW_NORETURN	pg_noreturn

@@ -58,7 +58,8 @@ SELECT pg_extension_config_dump('bulwark_internal.ledger_entry_id', '');
 CREATE TABLE bulwark_internal.ledger_segments (
 	segment integer PRIMARY KEY,
 	state text NOT NULL CHECK (state IN ('ahead', 'active', 'closed', 'indexed')),
-	sealed_blocks bigint NOT NULL DEFAULT 0,	-- heap blocks before this one hold nothing unsealed
+	sealed_blocks bigint NOT NULL DEFAULT 0,	-- heap blocks before this one hold nothing unsealed, ...
+	filenode bigint NOT NULL DEFAULT 0,	-- ... in this file: a rewritten table has another
 	opened_at timestamptz,
 	closed_at timestamptz
 );
@@ -77,14 +78,14 @@ SELECT pg_extension_config_dump('bulwark_internal.ledger_tiles', '');
 CREATE TABLE bulwark_internal.ledger_blocks (
 	block bigint PRIMARY KEY,
 	incarnation integer NOT NULL,
-	xmax bigint NOT NULL,		-- of the snapshot
+	snapshot_xmax bigint NOT NULL,
 	first_leaf bigint NOT NULL,
 	tree_size bigint NOT NULL,
 	header bytea NOT NULL,
 	runs bytea NOT NULL,
 	checkpoint text NOT NULL
 );
-CREATE INDEX ON bulwark_internal.ledger_blocks (incarnation, xmax);
+CREATE INDEX ON bulwark_internal.ledger_blocks (incarnation, snapshot_xmax);
 CREATE INDEX ON bulwark_internal.ledger_blocks (first_leaf);
 SELECT pg_extension_config_dump('bulwark_internal.ledger_blocks', '');
 

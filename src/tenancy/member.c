@@ -783,6 +783,6 @@ static const MembershipOps member_ops = {
 void
 MemberInit(void)
 {
-	CacheRegisterRelcacheCallback(member_relcache_callback, (Datum) 0);
+	RelationWatch(member_relcache_callback);
 	MembershipRegister(&member_ops);
 }

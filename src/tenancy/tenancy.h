@@ -167,6 +167,9 @@ typedef struct Protection
 extern void ProtectionInit(void);
 /* NULL: not protected.  A copy in the current memory context. */
 extern const Protection *ProtectionOf(Oid relid);
+/* The columns of the relation itself that say whose a row is, materialized ones
+ * too; "" if none.  One that is being filled may still be NULL. */
+extern void ProtectionColumns(const Protection *p, const char **tenant, const char **affiliation);
 /* True while protect/unprotect/materialize run their own DDL. */
 extern bool ProtectionWorking(void);
 /* Is it how a policy or trigger of ours is named? */
