@@ -487,6 +487,8 @@ LedgerInit(void)
 	AppendInit();
 	CaptureInit();
 	SegmentInit();
+	SpoolInit();
 	WorkerInit();
 	GuardInit();
+	EventInit();
 }

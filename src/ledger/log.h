@@ -172,6 +172,13 @@ extern void LedgerSpoolAndWait(const Entry *entry);
 extern int	SpoolDrain(void);
 extern bool SpoolPending(Oid database);
 
+/* --- read.c: what is read ----------------------------------------------------------- */
+/*
+ * An entry for a read: it survives a rollback.  55000 where it cannot be had, so
+ * that nothing is read without it.  For functions that show the ledger.
+ */
+extern void LedgerReadEvent(const char *entity_type, const char *entity_id, const char *metadata);
+
 /* --- seal.c, tree.c: leaves, tiles, blocks ---------------------------------------- */
 /* Seal what is committed now; the tree's size.  In a transaction of the caller. */
 extern uint64 LedgerSealNow(void);

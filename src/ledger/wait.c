@@ -6,7 +6,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "common/note.h"
+#include "keyring/keyring.h"
 #include "fmgr.h"
 #include "storage/ipc.h"
 #include "tcop/dest.h"
