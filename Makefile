@@ -41,9 +41,9 @@ SQL_PARTS = \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \
+	src/ledger/spool.sql \
 	src/ledger/guard.sql \
 	src/ledger/view.sql \
-	src/ledger/spool.sql \
 	src/ledger/verify.sql \
 	src/privileges.sql
 

@@ -105,6 +105,17 @@ extern bool HasClusterRole(Oid userid, const char *role);
  */
 extern bool SessionIsApp(void);
 
+/* --- plan.c: what a plan needs privileges on --------------------------------- */
+
+/*
+ * Visit every relation, view or foreign table on which running the plan needs
+ * privileges; target: as the one whose rows it changes.  Children of an
+ * inheritance tree need none of their own.
+ */
+typedef void (*VisitRelation) (Oid relid, AclMode required, bool target, void *arg);
+struct PlannedStmt;
+extern void RequiredRelations(const struct PlannedStmt *stmt, VisitRelation visit, void *arg);
+
 /* --- xact.c: last of all before a commit ------------------------------------ */
 
 /*

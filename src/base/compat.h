@@ -57,8 +57,6 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "nodes/plannodes.h"
-#include "parser/parsetree.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -204,41 +202,20 @@ BwFindSetting(const char *name)
 	pg_class_ownercheck((relid), (roleid))
 #endif
 
-/*
- * Visit every relation, view or foreign table on which running the plan needs
- * privileges; target: as the one whose rows it changes.  Children of an
- * inheritance tree need none of their own.
- */
-typedef void (*BwVisitRelation) (Oid relid, AclMode required, bool target, void *arg);
-
-static inline void
-BwRequiredRelations(const PlannedStmt *stmt, BwVisitRelation visit, void *arg)
-{
-	RangeTblEntry *target = NULL;
-	ListCell   *lc;
-
-	if (stmt->planTree != NULL && IsA(stmt->planTree, ModifyTable))
-		target = rt_fetch(((ModifyTable *) stmt->planTree)->nominalRelation, stmt->rtable);
-
+/* Which privileges a plan needs on relations: nodes of a list, and what is in one. */
 #if PG_VERSION_NUM >= 160000
-	foreach(lc, stmt->permInfos)
-	{
-		RTEPermissionInfo *info = lfirst_node(RTEPermissionInfo, lc);
-
-		if (info->requiredPerms != 0)
-			visit(info->relid, info->requiredPerms,
-				  target != NULL && target->perminfoindex == foreach_current_index(lc) + 1, arg);
-	}
+#define BW_PERMISSIONS(stmt)	((stmt)->permInfos)
+#define BW_PERMISSION_RELID(node)	(((RTEPermissionInfo *) (node))->relid)
+#define BW_PERMISSION_BITS(node)	(((RTEPermissionInfo *) (node))->requiredPerms)
+#define BW_PERMISSION_OF(stmt, rte) \
+	((rte)->perminfoindex != 0 ? (void *) getRTEPermissionInfo((stmt)->permInfos, (rte)) : NULL)
 #else
-	foreach(lc, stmt->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		if (rte->rtekind == RTE_RELATION && rte->requiredPerms != 0)
-			visit(rte->relid, rte->requiredPerms, rte == target, arg);
-	}
+#define BW_PERMISSIONS(stmt)	((stmt)->rtable)
+#define BW_PERMISSION_RELID(node)	(((RangeTblEntry *) (node))->relid)
+#define BW_PERMISSION_BITS(node) \
+	(((RangeTblEntry *) (node))->rtekind == RTE_RELATION ? ((RangeTblEntry *) (node))->requiredPerms : 0)
+#define BW_PERMISSION_OF(stmt, rte)	((void *) (rte))
 #endif
-}
 
 #endif							/* !FRONTEND */
 

@@ -102,7 +102,7 @@ DeniedInPlan(const PlannedStmt *stmt, bool running)
 		return;
 	if (running && stmt->resultRelations != NIL)
 		add_named(&named, rt_fetch(linitial_int(stmt->resultRelations), stmt->rtable)->relid);
-	BwRequiredRelations(stmt, visit_named, &named);
+	RequiredRelations(stmt, visit_named, &named);
 	switch (stmt->commandType)
 	{
 		case CMD_SELECT:

@@ -488,7 +488,7 @@ LedgerInit(void)
 	CaptureInit();
 	SegmentInit();
 	SpoolInit();
-	EventInit();
 	WorkerInit();
 	GuardInit();
+	EventInit();
 }

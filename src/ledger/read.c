@@ -121,7 +121,7 @@ load_watched(void)
 		ledger_view = OidIsValid(registry) && OidIsValid(schema) ? get_relname_relid(LEDGER_VIEW, schema) : InvalidOid;
 		if (OidIsValid(ledger_view))
 			add_watched(ledger_view, &capacity);
-		if (!OidIsValid(registry) || !PrivateScanBegin(&scan, REGISTRY, NULL))
+		if (!OidIsValid(registry) || !PrivateScanBegin(&scan, REGISTRY, "ledger_audited_pkey"))
 			continue;
 		while (PrivateScanNext(&scan))
 		{
@@ -288,7 +288,7 @@ ReadPlan(const PlannedStmt *stmt)
 		stmt->commandType == CMD_INSERT ? "INSERT" :
 		stmt->commandType == CMD_UPDATE ? "UPDATE" :
 		stmt->commandType == CMD_DELETE ? "DELETE" : "MERGE";
-	BwRequiredRelations(stmt, visit_access, &access);
+	RequiredRelations(stmt, visit_access, &access);
 }
 
 /*

@@ -606,6 +606,9 @@ LedgerSpoolAndWait(const Entry *entry)
 {
 	SpoolRecord *record;
 	uint64		ticket = 0;
+	DatabaseSlot *slot;
+	uint64		request;
+	uint32		failures;
 	bool		timed_out;
 
 	SpoolNoteSession();
@@ -626,8 +629,7 @@ LedgerSpoolAndWait(const Entry *entry)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the ledger's spool is full"),
 				 errhint("Raise bulwark.ledger_spool_size, and see the server log for what keeps the ledger's worker.")));
-	SealerWake();
-	SlotWake(SlotMine());
+	(void) SealRequest(&slot, &request, &failures);
 
 	if (wait_durable(ticket, &timed_out))
 		return;
