@@ -41,6 +41,10 @@ SQL_PARTS = \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \
+	src/ledger/spool.sql \
+	src/ledger/guard.sql \
+	src/ledger/view.sql \
+	src/ledger/verify.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
@@ -51,7 +55,7 @@ REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwa
 ISOLATION    = $(basename $(notdir $(sort $(wildcard test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test --outputdir=tmp_check/isolation --load-extension=bulwark --encoding=UTF8
 
-PG_CPPFLAGS  = -I$(srcdir)/src
+PG_CPPFLAGS  = -I$(srcdir)/src -DBULWARK_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS    = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type -Wmissing-prototypes -fvisibility=hidden
 SHLIB_LINK   = -lcrypto -lsodium
 
@@ -85,9 +89,9 @@ bulwark--$(EXTVERSION).sql: $(SQL_PARTS) bulwark.control
 
 all: bulwark--$(EXTVERSION).sql cli
 
-# The command line needs nothing of PostgreSQL, so it has a build file of its own.
+# The command line is a client, so it has a build file of its own.
 cli:
-	$(MAKE) -C $(srcdir)/src/cli
+	$(MAKE) -C $(srcdir)/src/cli PG_CONFIG='$(PG_CONFIG)'
 install: install-cli
 install-cli: cli
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'

@@ -105,6 +105,17 @@ extern bool HasClusterRole(Oid userid, const char *role);
  */
 extern bool SessionIsApp(void);
 
+/* --- plan.c: what a plan needs privileges on --------------------------------- */
+
+/*
+ * Visit every relation, view or foreign table on which running the plan needs
+ * privileges; target: as the one whose rows it changes.  Children of an
+ * inheritance tree need none of their own.
+ */
+typedef void (*VisitRelation) (Oid relid, AclMode required, bool target, void *arg);
+struct PlannedStmt;
+extern void RequiredRelations(const struct PlannedStmt *stmt, VisitRelation visit, void *arg);
+
 /* --- xact.c: last of all before a commit ------------------------------------ */
 
 /*
@@ -145,6 +156,18 @@ typedef struct AuditEvent
 typedef void (*AuditSink) (const AuditEvent *event);
 extern void AuditSinkRegister(AuditSink sink);
 extern void AuditEmit(const AuditEvent *event);
+/* RFC 3339 in UTC, with microseconds: independent of the session's settings. */
+extern char *UtcText(TimestampTz at);
+/* A JSON object of texts: pairs of key and value, ended by a NULL key; a NULL
+ * value is left out. */
+extern char *AuditDetail(const char *key,...);
+/*
+ * An administrative act, undone with the transaction: the entry's action is
+ * "configuration", its metadata the operation and the pairs that follow, as
+ * AuditDetail takes them.
+ */
+extern void AuditAdmin(const char *operation, const char *entity_type, const char *entity_id,
+					   const pg_uuid_t *tenant_id,...);
 
 /* --- sealer of ledger contents: the secrets module registers ----------------- */
 typedef struct ContentSealer

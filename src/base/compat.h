@@ -137,6 +137,13 @@ extern int no_such_variable
 #define BW_NORETURN	__attribute__((noreturn))
 #endif
 
+/* Names in text can fail softly since 16. */
+#if PG_VERSION_NUM >= 160000
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList((string), NULL)
+#else
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList(string)
+#endif
+
 /* A GUC's extra must come from the allocator that guc.c frees it with. */
 #if PG_VERSION_NUM >= 160000
 #define BW_GUC_ALLOC(size)	guc_malloc(LOG, (size))
@@ -183,11 +190,31 @@ BwFindSetting(const char *name)
 
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	object_ownercheck(DatabaseRelationId, (dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	object_ownercheck(RelationRelationId, (relid), (roleid))
 #else
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	pg_database_ownercheck((dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	pg_class_ownercheck((relid), (roleid))
+#endif
+
+/* Which privileges a plan needs on relations: nodes of a list, and what is in one. */
+#if PG_VERSION_NUM >= 160000
+#define BW_PERMISSIONS(stmt)	((stmt)->permInfos)
+#define BW_PERMISSION_RELID(node)	(((RTEPermissionInfo *) (node))->relid)
+#define BW_PERMISSION_BITS(node)	(((RTEPermissionInfo *) (node))->requiredPerms)
+#define BW_PERMISSION_OF(stmt, rte) \
+	((rte)->perminfoindex != 0 ? (void *) getRTEPermissionInfo((stmt)->permInfos, (rte)) : NULL)
+#else
+#define BW_PERMISSIONS(stmt)	((stmt)->rtable)
+#define BW_PERMISSION_RELID(node)	(((RangeTblEntry *) (node))->relid)
+#define BW_PERMISSION_BITS(node) \
+	(((RangeTblEntry *) (node))->rtekind == RTE_RELATION ? ((RangeTblEntry *) (node))->requiredPerms : 0)
+#define BW_PERMISSION_OF(stmt, rte)	((void *) (rte))
 #endif
 
 #endif							/* !FRONTEND */

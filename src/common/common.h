@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 /* base64url without padding (RFC 4648 section 5), canonical only. */
@@ -95,8 +96,30 @@ typedef struct bw_reader
 	bool		failed;
 } bw_reader;
 
-extern void bw_put(bw_writer *w, const void *data, size_t len);
-extern void bw_put_uint(bw_writer *w, uint64_t value, int bytes);
+/* Inline, for every audited row is written with them. */
+static inline void
+bw_put(bw_writer *w, const void *data, size_t len)
+{
+	if (w->failed || len > w->cap - w->len)
+	{
+		w->failed = true;
+		return;
+	}
+	if (len > 0)
+		memcpy(w->data + w->len, data, len);
+	w->len += len;
+}
+
+static inline void
+bw_put_uint(bw_writer *w, uint64_t value, int bytes)
+{
+	uint8_t		be[8];
+
+	for (int i = 0; i < bytes; i++)
+		be[i] = (uint8_t) (value >> (8 * (bytes - 1 - i)));
+	bw_put(w, be, (size_t) bytes);
+}
+
 extern void bw_put_string(bw_writer *w, const char *s);
 extern void bw_get(bw_reader *r, void *data, size_t len);
 extern uint64_t bw_get_uint(bw_reader *r, int bytes);
@@ -104,8 +127,25 @@ extern void bw_get_string(bw_reader *r, char *dst, size_t cap);
 extern bool bw_reader_done(const bw_reader *r);
 /* Unsigned LEB128 without superfluous bytes, and bytes with that for a length. */
 #define BW_VARINT_MAX 10
-extern int	bw_varint_encode(uint64_t value, uint8_t dst[BW_VARINT_MAX]);	/* its length */
-extern void bw_put_varint(bw_writer *w, uint64_t value);
+static inline int
+bw_varint_encode(uint64_t value, uint8_t dst[BW_VARINT_MAX])	/* its length */
+{
+	int			n = 0;
+
+	for (; value >= 0x80; value >>= 7)
+		dst[n++] = (uint8_t) (value | 0x80);
+	dst[n++] = (uint8_t) value;
+	return n;
+}
+
+static inline void
+bw_put_varint(bw_writer *w, uint64_t value)
+{
+	uint8_t		bytes[BW_VARINT_MAX];
+
+	bw_put(w, bytes, (size_t) bw_varint_encode(value, bytes));
+}
+
 extern void bw_put_bytes(bw_writer *w, const void *data, size_t len);
 extern uint64_t bw_get_varint(bw_reader *r);
 extern uint32_t bw_get_varint32(bw_reader *r);

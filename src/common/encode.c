@@ -8,29 +8,6 @@
 #include <string.h>
 
 void
-bw_put(bw_writer *w, const void *data, size_t len)
-{
-	if (w->failed || len > w->cap - w->len)
-	{
-		w->failed = true;
-		return;
-	}
-	if (len > 0)
-		memcpy(w->data + w->len, data, len);
-	w->len += len;
-}
-
-void
-bw_put_uint(bw_writer *w, uint64_t value, int bytes)
-{
-	uint8_t		be[8];
-
-	for (int i = 0; i < bytes; i++)
-		be[i] = (uint8_t) (value >> (8 * (bytes - 1 - i)));
-	bw_put(w, be, (size_t) bytes);
-}
-
-void
 bw_put_string(bw_writer *w, const char *s)
 {
 	size_t		len = strlen(s);
@@ -90,25 +67,6 @@ bool
 bw_reader_done(const bw_reader *r)
 {
 	return !r->failed && r->pos == r->len;
-}
-
-int
-bw_varint_encode(uint64_t value, uint8_t dst[BW_VARINT_MAX])
-{
-	int			n = 0;
-
-	for (; value >= 0x80; value >>= 7)
-		dst[n++] = (uint8_t) (value | 0x80);
-	dst[n++] = (uint8_t) value;
-	return n;
-}
-
-void
-bw_put_varint(bw_writer *w, uint64_t value)
-{
-	uint8_t		bytes[BW_VARINT_MAX];
-
-	bw_put(w, bytes, (size_t) bw_varint_encode(value, bytes));
 }
 
 void

@@ -69,6 +69,7 @@ static Size kept_bytes = 0;
 static bool committing = false; /* the last manifest of our own is written */
 
 static TupleTableSlot *slots[KEEP_ENTRIES];
+static int	slots_used = 0;
 static Oid	sequence_relid = InvalidOid;
 
 /* --- what is kept -------------------------------------------------------------------- */
@@ -167,6 +168,18 @@ free_list(Kept *list)
 	}
 }
 
+/* The slots let go of tuples that stay ours. */
+static void
+clear_slots(void)
+{
+	for (int i = 0; i < slots_used; i++)
+	{
+		slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
+		ExecClearTuple(slots[i]);
+	}
+	slots_used = 0;
+}
+
 /* --- levels ----------------------------------------------------------------------------- */
 
 /* The level of the current subtransaction, begun where the one below stands. */
@@ -230,6 +243,7 @@ subxact_commit(int nest)
 static void
 subxact_abort(int nest)
 {
+	clear_slots();
 	while (top != NULL && top->nest >= nest)
 	{
 		Level	   *level = top;
@@ -255,24 +269,26 @@ entry_slot(int i)
 	return slots[i];
 }
 
-/* Insert a list of entries, up to but not with stop.  All are finished. */
+/*
+ * Insert a list of entries, up to but not with stop.  All are finished.  The slots
+ * are told that the tuples are theirs, lest the insertion copies each of them.
+ */
 static void
 insert_list(const Kept *list, const Kept *stop)
 {
 	while (list != NULL && list != stop)
 	{
 		CommandId	cid = list->cid;
-		int			n = 0;
 
-		for (; list != NULL && list != stop && n < KEEP_ENTRIES; list = list->next)
+		for (; list != NULL && list != stop && slots_used < KEEP_ENTRIES; list = list->next)
 		{
 			Assert(list->finished);
-			ExecStoreHeapTuple(list->tuple, entry_slot(n++), false);
+			ExecStoreHeapTuple(list->tuple, entry_slot(slots_used), true);
+			slots_used++;
 			cid = Max(cid, list->cid);
 		}
-		SegmentInsert(slots, n, cid);
-		for (int i = 0; i < n; i++)
-			ExecClearTuple(slots[i]);
+		SegmentInsert(slots, slots_used, cid);
+		clear_slots();
 	}
 }
 
@@ -472,6 +488,7 @@ write_at_commit(void)
 static void
 reset(void)
 {
+	clear_slots();
 	top = NULL;
 	kept_count = 0;
 	kept_bytes = 0;

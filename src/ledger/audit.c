@@ -367,8 +367,10 @@ start_tree(const Audited *audited)
 		Audited		child = as_child(audited, lfirst_oid(lc));
 		const Audited *before = AuditedOf(child.relid);
 
-		if (child.relid != audited->relid && (before == NULL || before->automatic))
-			start_one(&child);
+		if (child.relid == audited->relid || (before != NULL && !before->automatic))
+			continue;
+		record_change(child.relid, before == NULL ? "audit" : "audit_change", &child);
+		start_one(&child);
 	}
 }
 
@@ -451,8 +453,10 @@ bulwark_audit_stop(PG_FUNCTION_ARGS)
 		const Audited *child = AuditedOf(lfirst_oid(lc));
 
 		/* one of several parents may be audited still */
-		if (child != NULL && child->automatic && !OidIsValid(audited_parent(child->relid)))
-			stop_one(lfirst_oid(lc));
+		if (child == NULL || !child->automatic || OidIsValid(audited_parent(child->relid)))
+			continue;
+		record_change(lfirst_oid(lc), "audit_stop", NULL);
+		stop_one(lfirst_oid(lc));
 	}
 	PG_RETURN_VOID();
 }

@@ -25,6 +25,7 @@
 #define WORKER_NAME		"bulwark sealer"
 #define START_LIMIT_US	(INT64CONST(30) * USECS_PER_SEC)	/* a worker asked for that has not come */
 #define RETRY_US		(INT64CONST(5) * USECS_PER_SEC) /* no process to be had */
+#define WATCH_MS		5000L	/* for a new checkpoint */
 #define ALARM_AGAIN_US	(INT64CONST(600) * USECS_PER_SEC)
 
 int			seal_interval = 1000;
@@ -307,9 +308,11 @@ BulwarkSealLauncher(Datum arg)
 		}
 		if (SlotOverflowTake())
 			visit_all();
+		StartWatchCheckpoint();
 		timeout = send_workers();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
-						 timeout, PG_WAIT_EXTENSION);
+		if (timeout < 0 || timeout > WATCH_MS)
+			timeout = WATCH_MS;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
 	}
 	proc_exit(1);
 }

@@ -50,28 +50,7 @@ static bool own = false;		/* begun by this transaction */
 static bool read_in_recovery = false;
 static bool callbacks = false;
 
-static int	working = 0;
-
 /* --- our own writes ----------------------------------------------------------- */
-
-void
-LedgerWorkBegin(void)
-{
-	working++;
-}
-
-void
-LedgerWorkEnd(void)
-{
-	if (working > 0)
-		working--;
-}
-
-bool
-LedgerWorking(void)
-{
-	return working > 0;
-}
 
 bool
 LedgerLock(LedgerLockKind kind, bool wait)
@@ -166,7 +145,6 @@ at_xact_end(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
 			own = false;
-			working = 0;
 			break;
 		default:
 			break;
@@ -179,7 +157,6 @@ at_subxact_end(SubXactEvent event, SubTransactionId id, SubTransactionId parent,
 {
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	working = 0;
 	if (own)
 		forget();
 }
@@ -343,6 +320,8 @@ LogPeek(void)
 
 	if (OidIsValid(log_relid) && !(read_in_recovery && !RecoveryInProgress()))
 		return &current;
+	if (LedgerRestoring())
+		return NULL;
 	register_callbacks();
 	context = AllocSetContextCreate(CurrentMemoryContext, "bulwark log", ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(context);
@@ -403,6 +382,16 @@ begin_log(const Place *place)
 	SegmentsBegin();
 }
 
+/* A dump brought them: it may have been made without our triggers, or loaded without. */
+static void
+guard_segments(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, SegmentAll())
+		GuardSegment(lfirst_oid(lc));
+}
+
 /* Another incarnation, told to every back end when it commits, and an entry. */
 static void
 begin_incarnation(const char *cause, const Place *before, const Place *now)
@@ -414,7 +403,10 @@ begin_incarnation(const char *cause, const Place *before, const Place *now)
 	current.incarnation++;
 	insert_incarnation(current.incarnation, cause, now);
 	if (strcmp(cause, "restored") == 0)
+	{
 		SegmentsForgetSealed();
+		guard_segments();
+	}
 	CacheInvalidateRelcacheByRelid(log_relid);
 	placed = true;
 
@@ -460,6 +452,11 @@ LogOpen(void)
 		return &current;
 
 	PreventCommandDuringRecovery("writing to the ledger");
+	if (LedgerRestoring())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a ledger is being restored into this database"),
+				 errhint("Set bulwark.restore to off when it is done.")));
 	register_callbacks();
 	context = AllocSetContextCreate(CurrentMemoryContext, "bulwark log", ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(context);
@@ -490,5 +487,8 @@ LedgerInit(void)
 	AppendInit();
 	CaptureInit();
 	SegmentInit();
+	SpoolInit();
 	WorkerInit();
+	GuardInit();
+	EventInit();
 }

@@ -172,6 +172,13 @@ extern void LedgerSpoolAndWait(const Entry *entry);
 extern int	SpoolDrain(void);
 extern bool SpoolPending(Oid database);
 
+/* --- read.c: what is read ----------------------------------------------------------- */
+/*
+ * An entry for a read: it survives a rollback.  55000 where it cannot be had, so
+ * that nothing is read without it.  For functions that show the ledger.
+ */
+extern void LedgerReadEvent(const char *entity_type, const char *entity_id, const char *metadata);
+
 /* --- seal.c, tree.c: leaves, tiles, blocks ---------------------------------------- */
 /* Seal what is committed now; the tree's size.  In a transaction of the caller. */
 extern uint64 LedgerSealNow(void);
@@ -185,6 +192,26 @@ extern void TreeRoot(uint64 size, uint8 root[32]);
 
 /* --- guard.c: what may not be touched ---------------------------------------------- */
 extern bool IsLedgerRelation(Oid relid);
+/* A new segment, or any table of this room: refuse all statements on it.  Again is
+ * no harm: restored segments need it too. */
+extern void GuardSegment(Oid relid);
+/*
+ * bulwark.restore is on and this database has no log of its own yet: a dump's is
+ * being brought.  No entry is written and nothing sealed meanwhile: LogOpen
+ * raises 55000, LogPeek returns NULL.  Ends when the first incarnation of this
+ * database is written.
+ */
+extern bool LedgerRestoring(void);
+
+/* --- coverage.c: is what should be recorded still recorded? ------------------------ */
+typedef struct CoverageProblem
+{
+	char	   *relation;
+	char	   *problem;
+} CoverageProblem;
+/* Of the ledger's own tables too; reads every entry's head.  CoverageProblem *, in the
+ * caller's context. */
+extern List *CoverageProblems(void);
 
 /* --- audited.c: which relations are audited, and how (cached) ---------------------- */
 typedef struct Audited

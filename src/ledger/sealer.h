@@ -205,4 +205,8 @@ extern void WaitInit(void);
 /* --- aside.c: databases that a statement wants for itself ------------------------------------- */
 extern void AsideInit(void);
 
+/* --- start.c ------------------------------------------------------------------------------ */
+/* Keep up the record of which checkpoints are ours: every few seconds. */
+extern void StartWatchCheckpoint(void);
+
 #endif							/* BULWARK_SEALER_H */

@@ -15,13 +15,10 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "catalog/toasting.h"
-#include "commands/extension.h"
 #include "commands/tablecmds.h"
 #include "commands/tablespace.h"
 #include "nodes/makefuncs.h"
@@ -212,16 +209,6 @@ drop_default_privileges(Oid relid)
 	CommandCounterIncrement();
 }
 
-/* The table goes with the extension, but its rows are dumped: it is no member. */
-static void
-depend_on_extension(Oid relid)
-{
-	ObjectAddress table = {RelationRelationId, relid, 0};
-	ObjectAddress extension = {ExtensionRelationId, get_extension_oid("bulwark", false), 0};
-
-	recordDependencyOn(&table, &extension, DEPENDENCY_AUTO_EXTENSION);
-}
-
 static Oid
 create_table(const char *name)
 {
@@ -249,7 +236,8 @@ create_table(const char *name)
 	AlterTableInternal(relid, list_make1(command), false);
 	CommandCounterIncrement();
 	drop_default_privileges(relid);
-	depend_on_extension(relid);
+	/* it goes with the extension, but its rows are dumped: it is no member */
+	GuardSegment(relid);
 	return relid;
 }
 

@@ -31,11 +31,8 @@ typedef struct PageCopy
 
 /* --- errors that become problems ------------------------------------------------- */
 
-typedef void (*Guarded) (void *arg);
-
-/* Run it in a subtransaction: NULL, or the message of the error over stored bytes. */
-static char *
-guarded(Guarded work, void *arg)
+char *
+VerifyGuarded(void (*work) (void *arg), void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -133,7 +130,7 @@ static void
 copy_page(Verify *v, Relation rel, BlockNumber block, PageCopy *copy)
 {
 	PageRead	read = {v, rel, block, InvalidOffsetNumber, copy, NIL};
-	char	   *why = guarded(read_page, &read);
+	char	   *why = VerifyGuarded(read_page, &read);
 	OffsetNumber whole[MaxHeapTuplesPerPage];
 	ListCell   *lc;
 	int			n = 0;
@@ -147,7 +144,7 @@ copy_page(Verify *v, Relation rel, BlockNumber block, PageCopy *copy)
 
 			read.only = i;
 			read.damaged = NIL;
-			again = guarded(read_page, &read);
+			again = VerifyGuarded(read_page, &read);
 			any |= again == NULL;
 			if (i == FirstOffsetNumber && again == NULL)
 				why = NULL;
@@ -283,7 +280,7 @@ VerifyFetch(Verify *v, Relation rel, ItemPointer tid, VerifyRowCallback callback
 {
 	PageCopy   *copy = palloc(sizeof(PageCopy));
 	PageRead	read = {v, rel, ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid), copy, NIL};
-	bool		found = guarded(read_page, &read) == NULL && copy->n == 1;
+	bool		found = VerifyGuarded(read_page, &read) == NULL && copy->n == 1;
 
 	if (found)
 		each_row(v, rel, read.block, copy, callback, arg);
@@ -334,7 +331,7 @@ VerifyBytes(Verify *v, const VerifyRow *row, int column, bw_bytes *bytes, const 
 		*why = "it points into another table";
 		return false;
 	}
-	*why = guarded(detoast, &d);
+	*why = VerifyGuarded(detoast, &d);
 	if (*why != NULL)
 		return false;
 	*bytes = (bw_bytes) {(const uint8 *) VARDATA(d.result), VARSIZE(d.result) - VARHDRSZ};
@@ -346,14 +343,19 @@ VerifyOpen(Verify *v, const char *name)
 {
 	Oid			relid = PrivateRelid(name);
 	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+	MemoryContext caller;
 
-	if (rel == NULL || rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID ||
-		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+	if (rel == NULL)
 	{
-		VerifyProblem(v, NO_LEAF, NO_ENTRY, "table \"%s\" is missing, or is not a plain table", name);
-		if (rel != NULL)
-			relation_close(rel, AccessShareLock);
+		VerifyProblem(v, NO_LEAF, NO_ENTRY, "table \"%s\" is missing", name);
 		return NULL;
 	}
-	return rel;
+	caller = MemoryContextSwitchTo(v->context);
+	v->opened = lappend(v->opened, rel);
+	MemoryContextSwitchTo(caller);
+	if (rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT)
+		return rel;
+	VerifyProblem(v, NO_LEAF, NO_ENTRY, "table \"%s\" is not a plain table", name);
+	return NULL;
 }

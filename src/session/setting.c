@@ -65,8 +65,9 @@ is_bound(const struct config_generic *setting)
 		default:
 			return false;
 	}
-	/* ours have rules of their own, and a transaction's end with it */
+	/* ours and the login have rules of their own; the transaction's own end with it */
 	return strncmp(setting->name, "bulwark.", strlen("bulwark.")) != 0 &&
+		strcmp(setting->name, "session_authorization") != 0 &&
 		(strncmp(setting->name, "transaction_", strlen("transaction_")) != 0 || is_tracked(setting->name));
 }
 

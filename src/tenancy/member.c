@@ -43,78 +43,105 @@ set_add(AffiliationSet *set, const pg_uuid_t *affiliation)
 	set->ids[set->n++] = *affiliation;
 }
 
+/* A row of affiliation_parents as it is stored. */
+typedef struct ParentRow
+{
+	pg_uuid_t	tenant_id;
+	pg_uuid_t	affiliation_id;
+	pg_uuid_t	parent_id;
+} ParentRow;
+
+/* A child, and the next with the same parent (-1: none). */
 typedef struct TreeEdge
 {
 	pg_uuid_t	child;
-	pg_uuid_t	parent;
-	bool		followed;
+	int			next;
 } TreeEdge;
 
-static int
-edge_compare(const void *a, const void *b)
+typedef struct TreeNode
 {
-	return memcmp(&((const TreeEdge *) a)->parent, &((const TreeEdge *) b)->parent, UUID_LEN);
-}
+	pg_uuid_t	parent;			/* hash key */
+	char		status;
+	bool		followed;		/* in the expansion that runs */
+	int			first;			/* of its edges */
+} TreeNode;
 
-/* All edges of the tenant's tree, sorted by parent. */
-static TreeEdge *
-tree_load(const pg_uuid_t *tenant_id, int *nedges)
+#define SH_PREFIX		tree
+#define SH_ELEMENT_TYPE	TreeNode
+#define SH_KEY_TYPE		pg_uuid_t
+#define SH_KEY			parent
+#define SH_HASH_KEY(tb, key)	((uint32) affiliation_hash(&(key), 0))
+#define SH_EQUAL(tb, a, b)		(memcmp((a).data, (b).data, UUID_LEN) == 0)
+#define SH_SCOPE		static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+typedef struct Tree
+{
+	bool		loaded;
+	tree_hash  *nodes;			/* that have children; NULL: there is none */
+	int			nedges;
+	int			capacity;
+	TreeEdge   *edges;
+} Tree;
+
+/* The tenant's tree, in the current memory context. */
+static void
+tree_load(Tree *tree, const pg_uuid_t *tenant_id)
 {
 	PrivateScan scan;
-	TreeEdge   *edges = NULL;
-	int			n = 0;
-	int			capacity = 0;
-	bool		isnull;
 
-	*nedges = 0;
+	tree->loaded = true;
 	if (!PrivateScanBegin(&scan, "affiliation_parents", "affiliation_parents_tenant_id_parent_id_idx"))
-		return NULL;
+		return;
 	PrivateScanUuid(&scan, Parent_tenant, tenant_id);
 	while (PrivateScanNext(&scan))
 	{
-		if (n == capacity)
+		const ParentRow *row = PrivateScanRow(&scan);
+		TreeNode   *node;
+		bool		found;
+
+		if (tree->nedges == tree->capacity)
 		{
-			capacity = capacity ? capacity * 2 : 64;
-			edges = edges ? repalloc_huge(edges, capacity * sizeof(TreeEdge))
-				: palloc(capacity * sizeof(TreeEdge));
+			tree->capacity = tree->capacity ? tree->capacity * 2 : 64;
+			tree->edges = tree->edges ? repalloc_huge(tree->edges, tree->capacity * sizeof(TreeEdge))
+				: palloc(tree->capacity * sizeof(TreeEdge));
 		}
-		edges[n].child = *DatumGetUUIDP(PrivateScanGet(&scan, Parent_affiliation, &isnull));
-		edges[n].parent = *DatumGetUUIDP(PrivateScanGet(&scan, Parent_parent, &isnull));
-		n++;
+		if (tree->nodes == NULL)
+			tree->nodes = tree_create(CurrentMemoryContext, 64, NULL);
+		node = tree_insert(tree->nodes, row->parent_id, &found);
+		tree->edges[tree->nedges].child = row->affiliation_id;
+		tree->edges[tree->nedges].next = found ? node->first : -1;
+		node->first = tree->nedges++;
 	}
 	PrivateScanEnd(&scan);
-	if (n > 1)
-		qsort(edges, n, sizeof(TreeEdge), edge_compare);
-	*nedges = n;
-	return edges;
 }
 
 /*
- * Add the descendants of every affiliation granted.  An edge is followed once,
+ * Add the descendants of every affiliation granted.  A node is followed once,
  * whatever the tree looks like.
  */
 static void
-set_expand(AffiliationSet *set, TreeEdge *edges, int nedges)
+set_expand(AffiliationSet *set, Tree *tree)
 {
-	for (int i = 0; i < nedges; i++)
-		edges[i].followed = false;
+	tree_iterator it;
+	TreeNode   *node;
 
-	for (int i = 0; i < set->n && nedges > 0; i++)
+	if (tree->nodes == NULL)
+		return;
+	tree_start_iterate(tree->nodes, &it);
+	while ((node = tree_iterate(tree->nodes, &it)) != NULL)
+		node->followed = false;
+
+	for (int i = 0; i < set->n; i++)
 	{
-		TreeEdge	probe;
-		TreeEdge   *edge;
-
-		probe.parent = set->ids[i];
-		edge = bsearch(&probe, edges, nedges, sizeof(TreeEdge), edge_compare);
-		while (edge != NULL && edge > edges && edge_compare(edge - 1, &probe) == 0)
-			edge--;
-		for (; edge != NULL && edge < edges + nedges && edge_compare(edge, &probe) == 0; edge++)
-		{
-			if (edge->followed)
-				continue;
-			edge->followed = true;
-			set_add(set, &edge->child);
-		}
+		node = tree_lookup(tree->nodes, set->ids[i]);
+		if (node == NULL || node->followed)
+			continue;
+		node->followed = true;
+		for (int edge = node->first; edge >= 0; edge = tree->edges[edge].next)
+			set_add(set, &tree->edges[edge].child);
 	}
 }
 
@@ -197,10 +224,9 @@ load_memberships(Membership *membership)
 {
 	PrivateScan scan;
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next_expiry = DT_NOEND;
 	RoleReach  *reach = NULL;
-	TreeEdge   *edges = NULL;
-	int			nedges = 0;
-	bool		edges_loaded = false;
+	Tree		tree = {false};
 	int			kept = 0;
 
 	if (!PrivateScanBegin(&scan, "memberships", "memberships_member_idx"))
@@ -214,7 +240,7 @@ load_memberships(Membership *membership)
 
 		if (expiry <= now)
 			continue;
-		membership->next_expiry = Min(membership->next_expiry, expiry);
+		next_expiry = Min(next_expiry, expiry);
 		if (reach == NULL || memcmp(&reach->role_id, &row->role_id, UUID_LEN) != 0)
 			reach = role_reach(membership, &row->role_id);
 		if (PrivateScanIsNull(&scan, Member_affiliation))
@@ -223,6 +249,7 @@ load_memberships(Membership *membership)
 			set_add(&reach->affiliations, &row->affiliation_id);
 	}
 	PrivateScanEnd(&scan);
+	membership->next_expiry = next_expiry;
 
 	for (int i = 0; i < membership->nroles; i++)
 	{
@@ -233,10 +260,9 @@ load_memberships(Membership *membership)
 			reach->affiliations.n = 0;
 		else
 		{
-			if (!edges_loaded)
-				edges = tree_load(&membership->key.tenant_id, &nedges);
-			edges_loaded = true;
-			set_expand(&reach->affiliations, edges, nedges);
+			if (!tree.loaded)
+				tree_load(&tree, &membership->key.tenant_id);
+			set_expand(&reach->affiliations, &tree);
 		}
 		membership->roles[kept++] = *reach;
 	}

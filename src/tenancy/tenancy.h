@@ -192,4 +192,23 @@ extern char *ProtectionTenantExpr(Oid relid, const char *alias);
 /* --- ddl.c: watching definitions ------------------------------------------- */
 extern void DdlInit(void);
 
+/* --- ddl_event.c: things that belong to a relation, for hooks --------------- */
+typedef struct DdlPart
+{
+	const char *what;			/* policy, trigger, rule, constraint, ... */
+	Oid			relid;
+	NameData	name;			/* empty: an index */
+	bool		internal;		/* a foreign key's trigger, say */
+	bool		rewritten;		/* not the row that made it */
+	char		enabled;		/* trigger */
+	Oid			function;		/* trigger */
+	Oid			referenced;		/* foreign key: the other table */
+} DdlPart;
+/*
+ * Read the thing; false if its catalog has none under that snapshot, or if
+ * things of this class belong to no relation.  NULL is as earlier commands left
+ * it, SnapshotSelf as the running one has just written it.
+ */
+extern bool DdlReadPart(Oid classid, Oid objectid, Snapshot snapshot, DdlPart *part);
+
 #endif							/* BULWARK_TENANCY_H */

@@ -351,6 +351,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
       case 'log':
         need(!log && item.version === 1, 'unknown version of an export');
         need(item.origin === `bulwark/${item.log_id}`, 'the origin is not that of the log');
+        need(Array.isArray(item.incarnations), 'the incarnations are missing');
         log = item;
         trust = new Trust(keys, item.keys);
         compareEarlier();
@@ -432,8 +433,8 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
       case 'end':
         finishBlock();
         need(!gap, 'the last block is left out');
-        need(BigInt(item.tree_size) === stack.size && item.entries === result.entries && BigInt(item.skipped) === result.skipped,
-          'the export does not add up');
+        need(BigInt(item.tree_size) === stack.size && item.entries === result.entries && BigInt(item.skipped) === result.skipped &&
+          item.pending >= 0, 'the export does not add up');
         ended = true;
         break;
       default:
