@@ -42,9 +42,9 @@ SQL_PARTS = \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \
 	src/ledger/spool.sql \
-	src/ledger/guard.sql \
 	src/ledger/view.sql \
 	src/ledger/verify.sql \
+	src/ledger/guard.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql

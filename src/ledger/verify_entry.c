@@ -349,7 +349,7 @@ check_mac(Verify *v, Entries *e, const Subject *s, const uint8 *mac)
 
 	if (LedgerMac(s->leaf.mac_epoch, s->hash, expected))
 	{
-		if (!bw_equal(mac, expected, LEDGER_MAC_LEN))
+		if (memcmp(mac, expected, LEDGER_MAC_LEN) != 0)
 			VerifyProblem(v, s->leaf_index, s->entry_id, "its authentication code is wrong");
 		return;
 	}
