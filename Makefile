@@ -44,6 +44,7 @@ SQL_PARTS = \
 	src/ledger/spool.sql \
 	src/ledger/guard.sql \
 	src/ledger/view.sql \
+	src/ledger/erase.sql \
 	src/ledger/verify.sql \
 	src/privileges.sql
 

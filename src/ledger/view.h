@@ -28,8 +28,6 @@ extern text *LedgerText(const bw_bytes *bytes);
 /* May the reader see that the entry exists? */
 extern bool LedgerEntryVisible(const bytea *leaf);
 
-extern void ViewInit(void);
-
 /* --- render.c ------------------------------------------------------------------- */
 
 /* May the reader have all of the content, as bytes? */
