@@ -43,6 +43,7 @@ SQL_PARTS = \
 	src/ledger/capture.sql \
 	src/ledger/spool.sql \
 	src/ledger/view.sql \
+	src/ledger/erase.sql \
 	src/ledger/verify.sql \
 	src/ledger/guard.sql \
 	src/privileges.sql
