@@ -69,8 +69,8 @@ DROP TABLE copied;
 CREATE TABLE copied AS SELECT * FROM account;
 ALTER TABLE account DROP note;
 SELECT d.change, d.rows_before, d.rows_after,
-	d.before = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)', made::text, colour))) FROM copied) AS before,
-	d.after = (SELECT chain(array_agg(row_digest(d.salt, id::text, amount, '(excluded)', made::text, colour))) FROM account) AS after
+	d.before = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)', '2020-01-31', colour))) FROM copied) AS before,
+	d.after = (SELECT chain(array_agg(row_digest(d.salt, id::text, amount, '(excluded)', '2020-01-31', colour))) FROM account) AS after
 FROM newest() AS d;
 
 -- a column of a type that is dropped
