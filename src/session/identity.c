@@ -122,9 +122,24 @@ IsTopLevelExpression(Node *expr)
 	return false;
 }
 
+const Identity *
+IdentityOfTransaction(void)
+{
+	return MyProc != NULL && first_lxid == BW_LXID(MyProc) &&
+		first_lxid != InvalidLocalTransactionId ? &first : NULL;
+}
+
 void
 RefuseToken(const char *cause)
 {
+	AuditEvent	event = {
+		.action = "authenticate",
+		.entity_type = "token",
+		.detail = AuditDetail("outcome", "refused", "cause", cause, NULL),
+		.durability = AUDIT_SURVIVES,
+	};
+
+	AuditEmit(&event);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 			 errmsg("token or ticket refused"),

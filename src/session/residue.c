@@ -8,8 +8,8 @@
  *		the login itself; nor a prepared transaction, which any session of the login
  *		may then commit or roll back.
  *
- *		A statement that would is refused at once, and so is a COMMIT in a loop over
- *		a query, which keeps the query's rows for what comes after it.  What no statement shows
+ *		A statement that would is refused at once, and so is, for every login, a COMMIT in a
+ *		loop over a query, which keeps the query's rows for what comes after it.  What no statement shows
  *		(set_config(), a function that creates in pg_temp) is refused when the
  *		transaction is about to commit.
  */
@@ -199,13 +199,16 @@ is_held(const QueryDesc *queryDesc)
 		ActivePortal->queryDesc == queryDesc && ActivePortal->holdStore != NULL;
 }
 
+/* No login's: rows read as one would be fetched as the next. */
 static void
 residue_ExecutorRun(BW_RUN_PARAMS)
 {
-	if (session_state == SESSION_STATE_REFUSE && is_held(queryDesc) &&
-		SessionIsApp() && IdentityCurrent() != NULL)
-		refuse("COMMIT or ROLLBACK within a loop over a query, or with an open cursor,",
-			   "Collect what to loop over in an array first.");
+	if (session_state == SESSION_STATE_REFUSE && is_held(queryDesc) && IdentityCurrent() != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("COMMIT or ROLLBACK within a loop over a query, or with an open cursor, is not allowed under an identity"),
+				 errdetail("The query's rows would outlive the identity that they were read as."),
+				 errhint("Collect what to loop over in an array first.")));
 
 	if (prev_ExecutorRun)
 		prev_ExecutorRun(BW_RUN_ARGS);

@@ -93,6 +93,10 @@ IdentityCurrent(void)
 /* The same without counting as reading: for hooks that only ask. */
 extern const EffectiveIdentity *IdentityPeek(void);
 
+/* The identity that this transaction has had, in force still or not; NULL: none.
+ * Looks at nothing but memory, so that it serves while an error is handled. */
+extern const Identity *IdentityOfTransaction(void);
+
 /* Set a proved identity for this transaction (or the session); 55000 when the
  * transaction had another, or a running statement has already read none. */
 extern void IdentitySet(const Identity *identity, bool is_local);
@@ -144,7 +148,7 @@ extern void TokenVerify(const char *token, Size len, TokenClaims *claims);
 
 /* ticket.c */
 extern char *TicketIssue(const Identity *identity);	/* palloc'd text; 55000 without a key */
-/* NULL when genuine, else the cause for the log. */
+/* NULL when genuine, else the cause for the log; 55000 without a root key. */
 extern const char *TicketOpen(const char *ticket, Identity *identity);
 
 /* annotate.c: what the application asserts about the request, or NULL */
@@ -156,6 +160,9 @@ typedef struct Annotation
 	char	   *metadata;		/* JSON text */
 } Annotation;
 extern const Annotation *AnnotationCurrent(void);
+/* What another back end's transaction was annotated with, until the next call,
+ * for the worker that writes its entries; NULL: nothing. */
+extern void AnnotationLend(const Annotation *lent);
 
 /* live.c: slots in shared memory, one a back end */
 typedef struct LiveIdentity

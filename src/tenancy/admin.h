@@ -85,10 +85,6 @@ extern pg_uuid_t *NewUuid(void);
 extern char *UuidText(const pg_uuid_t *uuid);
 extern bool UuidEquals(const pg_uuid_t *a, const pg_uuid_t *b);
 
-/* Report an administrative act; it is undone with the transaction. */
-extern void AdminEvent(const char *action, const char *entity_type, const pg_uuid_t *id,
-					   const char *detail);
-
 /* --- authority.c ------------------------------------------------------------- */
 /* "role NAME" or "principal ID": who granted. */
 extern char *AuthorityName(const Authority *who);

@@ -172,7 +172,7 @@ CREATE FUNCTION bulwark_internal.check_reach() RETURNS SETOF bulwark_internal.fi
 	JOIN schema n ON n.oid = c.relnamespace AND NOT n.system
 	LEFT JOIN LATERAL (SELECT a.attname FROM pg_attribute a
 		WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-			AND (a.attname = 'tenant_id' OR a.attname IN (SELECT p.tenant_column FROM bulwark_internal.protections p))
+			AND (a.attname = 'tenant_id' OR a.attname IN (SELECT x.tenant_column FROM bulwark_internal.naming_columns x))
 		ORDER BY a.attnum LIMIT 1) a ON true
 	LEFT JOIN LATERAL (SELECT f.confrelid::regclass::text AS referenced FROM pg_constraint f JOIN bulwark_internal.protections p ON p.relation = f.confrelid
 		WHERE f.conrelid = c.oid AND f.contype = 'f' AND p.kind <> 's' ORDER BY f.conname LIMIT 1) k ON true

@@ -4,6 +4,8 @@
  */
 #include "tenancy/admin.h"
 
+#include "utils/fmgroids.h"
+
 PG_FUNCTION_INFO_V1(bulwark_pin_tenant);
 PG_FUNCTION_INFO_V1(bulwark_unpin_tenant);
 PG_FUNCTION_INFO_V1(bulwark_service_scope);
@@ -32,7 +34,7 @@ bulwark_pin_tenant(PG_FUNCTION_ARGS)
 				 errhint("Run bulwark.unpin_tenant() first.")));
 	TrustedEnd(&scope);
 
-	AdminEvent("pin_tenant", "tenant", id, NULL);
+	AuditAdmin("pin_tenant", "tenant", UuidText(id), id, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -47,7 +49,7 @@ bulwark_unpin_tenant(PG_FUNCTION_ARGS)
 	AdminExec("DELETE FROM bulwark_internal.pinned_tenant", 0, NULL);
 	TrustedEnd(&scope);
 
-	AdminEvent("unpin_tenant", "database", NULL, NULL);
+	AuditAdmin("unpin_tenant", "database", NULL, NULL, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -91,6 +93,7 @@ bulwark_service_scope(PG_FUNCTION_ARGS)
 				  ARGS(TextArg(role), ArrayArg(UUIDARRAYOID, tenants)));
 	TrustedEnd(&scope);
 
-	AdminEvent("service_scope", "role", NULL, role);
+	AuditAdmin("service_scope", "login", role, NULL, "tenants",
+			   tenants ? OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(tenants)) : NULL, NULL);
 	PG_RETURN_VOID();
 }

@@ -155,6 +155,8 @@ extern void DropProtectionObjects(Oid relid);
 /* What bulwark.new_tables chose has been asked for now. */
 extern void ProtectionConfirm(Oid relid);
 extern void ProtectionUnregister(Oid relid);
+/* To the ledger: the table is protected in that way. */
+extern void ReportProtect(const Protection *p);
 
 /* --- protect.c --------------------------------------------------------------- */
 

@@ -236,6 +236,23 @@ SELECT is(is_protected(t), expected, what) FROM (VALUES
 	('shop.attached', 'protected', 'I20: an attached partition, whatever bulwark.new_tables says'),
 	('shop.adopted', 'protected', 'I20: an adopted child, whatever bulwark.new_tables says'),
 	('shop.ignored', 'not protected', 'I20: bulwark.new_tables = ignore')) AS v (t, expected, what);
+-- The tenants' own table, protected by its key: other tables' keys of that name are
+-- not tenants, but what refers to it is.
+CREATE TABLE shop.firms (id uuid PRIMARY KEY, code int UNIQUE);
+SELECT bulwark.protect('shop.firms', 'id') \g /dev/null
+CREATE TABLE shop.surrogate (id uuid PRIMARY KEY, note text);
+CREATE TABLE shop.loose_id (id uuid, note text);
+CREATE TABLE shop.both (id uuid PRIMARY KEY, tenant_id uuid);
+CREATE TABLE shop.referring (id uuid PRIMARY KEY, firm uuid REFERENCES shop.firms);
+CREATE TABLE shop.twice (id uuid PRIMARY KEY, buyer uuid REFERENCES shop.firms, seller uuid REFERENCES shop.firms);
+SELECT is((SELECT tenant_column::text FROM bulwark.protected_tables WHERE relation = t), expected, what) FROM (VALUES
+	('shop.surrogate'::regclass, NULL, 'a primary key of the same name as the tenants'' own is no tenant'),
+	('shop.loose_id', NULL, 'nor is a column of that name without a key'),
+	('shop.both', 'tenant_id', 'of both names the tenant column is taken'),
+	('shop.referring', 'firm', 'I20: the only foreign key to the tenants'' table is a tenant column'),
+	('shop.twice', NULL, 'of two foreign keys none is guessed')) AS v (t, expected, what);
+SELECT set_eq($$SELECT relation::text FROM bulwark.isolation_check() WHERE check_name = 'unprotected_tables' AND relation IN
+	('shop.surrogate'::regclass, 'shop.loose_id', 'shop.twice')$$, '{shop.twice}'::text[], 'isolation_check() reports the one that refers to it');
 BEGIN; SAVEPOINT s; CREATE TABLE shop.undone (id int, tenant_id uuid); ROLLBACK TO s; COMMIT;
 SELECT is(to_regclass('shop.undone'), NULL, 'a table that a savepoint undoes is forgotten');
 -- A command that fails after it has renamed: the registry keeps the old name.

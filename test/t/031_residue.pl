@@ -31,7 +31,7 @@ sub as
 	return sprintf "BEGIN; SELECT '' FROM bulwark.authenticate('%s') \\g /dev/null\n%s\nCOMMIT;", token($tenant), $sql;
 }
 
-my $refused = qr/ERROR:  42501: .* not allowed for an application login/;
+my $refused = qr/ERROR:  42501: .* not allowed (?:for an application login|under an identity)/;
 
 sub refused
 {
@@ -170,6 +170,23 @@ SQL
 IPC::Run::run([ 'pgbench', '-n', '-M', 'prepared', '-t', 1, '-U', 'app', '-f', $script, $node->connstr('postgres') ],
 	'>&', \my $out);
 like($out, qr/DEALLOCATE under an identity is not allowed/, 'I34: DEALLOCATE of the driver\'s statements: refused');
+
+# --- Cursors of other logins --------------------------------------------------------
+
+# A back end that assumes identities serves one tenant after another, too.
+$node->safe_psql('postgres', 'CREATE ROLE service LOGIN IN ROLE bulwark_impersonator; GRANT SELECT ON orders TO service; GRANT USAGE ON SCHEMA own TO service');
+my %assume = map { $_ => $node->safe_psql('postgres', "SELECT format('SELECT bulwark.assume(%L, %L) IS NULL;', principal_id, tenant_id) FROM bulwark.members WHERE tenant_slug = '$_'") } qw(a b);
+my $v = session_start($node, 'service');
+session_say($v, "BEGIN; $assume{a} DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders; FETCH 1 FROM c; COMMIT;");
+like($v->{err}, qr/ERROR:  42501: .*with an open cursor, is not allowed under an identity/, 'I10: a cursor WITH HOLD does not outlive an assumed identity');
+is(session_say($v, "BEGIN; $assume{b} FETCH ALL FROM c;"), 'f', 'I10: nor is there one for the next');
+like($v->{err}, qr/ERROR:  34000:/, 'I10: its rows are gone');
+session_say($v, "ROLLBACK; BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders; $assume{a} COMMIT;");
+like($v->{err}, qr/ERROR:  42501:/, 'I10: nor one that was opened before the identity');
+session_say($v, "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT;");
+is($v->{err}, '', 'a cursor WITH HOLD of no identity: allowed');
+is(session_say($v, "BEGIN; $assume{a} DECLARE d CURSOR WITH HOLD FOR SELECT id FROM orders; CLOSE d; COMMIT; SELECT count(*) FROM pg_cursors;"), "f\n1", 'one that is closed in time: allowed');
+session_end($v);
 
 # --- Who is not concerned -------------------------------------------------------
 
