@@ -520,7 +520,8 @@ identity_object_access(ObjectAccessType access, Oid classid, Oid objectid, int s
 {
 	if (prev_object_access)
 		prev_object_access(access, classid, objectid, subid, arg);
-	if (access == OAT_FUNCTION_EXECUTE && debug_query_string == NULL && statement_depth == 0)
+	if (access == OAT_FUNCTION_EXECUTE && debug_query_string == NULL && statement_depth == 0 &&
+		whereToSendOutput == DestRemote)
 		statement_boundary(true);
 }
 
