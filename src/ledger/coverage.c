@@ -175,6 +175,7 @@ inventory(void)
 	List	   *names = NIL;
 	ListCell   *lc;
 
+	LedgerFlush();
 	foreach(lc, SegmentAll())
 		events = segment_events(lfirst_oid(lc), events);
 	list_sort(events, earlier_first);
@@ -254,12 +255,15 @@ static const char *const table_query =
 " FROM present p, extension e"
 " WHERE p.relkind <> 'r' OR p.relpersistence <> 'p' OR p.relowner <> e.extowner OR p.relhasrules OR NOT p.relrowsecurity"
 "  OR p.relam <> (SELECT oid FROM pg_am WHERE amname = 'heap') OR p.relispartition"
-"  OR EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = p.oid)"
+"  OR EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = p.oid AND NOT (p.relname = 'ledger_entries' AND y.polname = 'readers'"
+"   AND y.polcmd = 'r' AND y.polpermissive AND y.polroles = ARRAY(SELECT oid FROM pg_roles WHERE rolname = 'bulwark_ledger')"
+"   AND pg_get_expr(y.polqual, y.polrelid) = 'bulwark_internal.ledger_visible(bulwark_internal.leaf_tenant(leaf), leaf)'))"
 " UNION ALL"
 " SELECT p.oid::regclass::text, 'it does not belong to the extension'"
 " FROM present p, extension e"
 " WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid"
-"  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype IN ('e', 'x'))"
+"  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid"
+"  AND d.deptype = CASE WHEN p.relname IN (SELECT name FROM segment) THEN 'x'::\"char\" ELSE 'e' END)"
 " UNION ALL"
 " SELECT p.oid::regclass::text, 'it is a segment, and does not inherit from ledger_entries alone'"
 " FROM present p WHERE p.relname IN (SELECT name FROM segment) AND"
@@ -267,10 +271,7 @@ static const char *const table_query =
 " UNION ALL"
 " SELECT h.inhrelid::regclass::text, 'it inherits from a table of the ledger, and is no segment'"
 " FROM pg_inherits h JOIN present p ON p.oid = h.inhparent JOIN pg_class c ON c.oid = h.inhrelid"
-" WHERE p.relname <> 'ledger_entries' OR c.relname NOT IN (SELECT name FROM segment) OR c.relnamespace <> p.relnamespace"
-" UNION ALL"
-" SELECT p.oid::regclass::text, 'it belongs to the extension''s schema, and bulwark has not made it'"
-" FROM present p WHERE p.relname <> ALL ($1) AND p.relname NOT IN (SELECT name FROM segment)";
+" WHERE p.relname <> 'ledger_entries' OR c.relname NOT IN (SELECT name FROM segment) OR c.relnamespace <> p.relnamespace";
 
 static const char *const function_query =
 "SELECT 'bulwark_internal.' || w.name, CASE WHEN p.oid IS NULL THEN 'the function is missing' ELSE 'the function is not as it was made' END"
@@ -284,7 +285,7 @@ static const char *const function_query =
 "  OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid"
 "   AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'))";
 
-/* What ledger.sql and its siblings make. */
+/* What there must be in any case. */
 static const char *const tables[] = {
 	"ledger_log", "ledger_incarnations", "ledger_keys", "ledger_shapes", "ledger_entries", "ledger_segments",
 	"ledger_tiles", "ledger_blocks", "ledger_stragglers", "ledger_audited", "ledger_starts"
