@@ -84,12 +84,6 @@ IdentityEverSet(void)
 	return ever_set;
 }
 
-bool
-IdentitySetInTransaction(void)
-{
-	return first_lxid != InvalidLocalTransactionId && first_lxid == BW_LXID(MyProc);
-}
-
 int
 StatementDepth(void)
 {
