@@ -128,6 +128,23 @@ SET SESSION AUTHORIZATION identity_both;
 BEGIN;
 SELECT attempt('SELECT bulwark.assume(identity_test.id(101), identity_test.id(1))');
 ROLLBACK;
+BEGIN;
+SET LOCAL ROLE bulwark_impersonator;
+SELECT attempt('SELECT bulwark.assume(identity_test.id(101), identity_test.id(1))') AS "by SET ROLE";
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+CREATE TABLE lever (n int);
+CREATE FUNCTION pull() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+	$$ BEGIN PERFORM bulwark.assume(identity_test.id(101), identity_test.id(1)); RETURN NEW; END $$;
+CREATE TRIGGER pull BEFORE INSERT ON lever FOR EACH ROW EXECUTE FUNCTION pull();
+GRANT INSERT ON lever TO identity_app;
+SET SESSION AUTHORIZATION identity_app;
+BEGIN;
+SELECT attempt('INSERT INTO identity_test.lever VALUES (1)') AS "by an owner's trigger";
+SELECT attempt('SET LOCAL ROLE bulwark_impersonator') AS "not granted";
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+DROP TABLE lever;
 SET SESSION AUTHORIZATION identity_service;
 BEGIN;
 SELECT bulwark.assume(id(101), id(1)) -> 'assumed_by' AS assumed_by;
@@ -145,6 +162,30 @@ SELECT attempt('SELECT bulwark.assume(identity_test.id(101), identity_test.id(1)
 SELECT attempt('SELECT bulwark.assume(identity_test.id(102), identity_test.id(2))');
 ROLLBACK;
 RESET SESSION AUTHORIZATION;
+-- the limit stays with the role, whatever its name; once that role is gone, with the name
+ALTER ROLE identity_service RENAME TO identity_renamed;
+SET SESSION AUTHORIZATION identity_renamed;
+BEGIN;
+SELECT attempt('SELECT bulwark.assume(identity_test.id(101), identity_test.id(1))') AS renamed;
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+CREATE ROLE identity_service LOGIN IN ROLE bulwark_impersonator;
+SET SESSION AUTHORIZATION identity_service;
+BEGIN;
+SELECT attempt('SELECT bulwark.assume(identity_test.id(101), identity_test.id(1))') AS another;
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+SELECT bulwark.service_scope('identity_service', '{}');
+DROP ROLE identity_service;
+CREATE ROLE identity_service LOGIN IN ROLE bulwark_impersonator;
+SET SESSION AUTHORIZATION identity_service;
+BEGIN;
+SELECT attempt('SELECT bulwark.assume(identity_test.id(102), identity_test.id(2))') AS "made anew";
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+SELECT bulwark.service_scope('identity_service', NULL), bulwark.service_scope('identity_renamed', NULL);
+SELECT count(*) FROM bulwark_internal.service_scopes;
+DROP ROLE identity_renamed;
 
 -- outside a transaction block: an error, not silence; in a function it serves that statement
 SELECT bulwark.assume(id(101), id(1));
@@ -175,6 +216,27 @@ SELECT attempt(format('SELECT count(*), (SELECT set_config(''bulwark.ticket'', %
 SELECT attempt(format('DO $d$ BEGIN PERFORM * FROM identity_test.note; PERFORM set_config(''bulwark.ticket'', %L, true); END $d$', :'one'));
 SELECT seen();
 ROLLBACK;
+-- nor row by row, through a definer function, in a trigger
+CREATE TABLE target (n bigint);
+CREATE FUNCTION switch() RETURNS trigger LANGUAGE plpgsql AS
+	$$ BEGIN PERFORM identity_test.lend(identity_test.id(102), identity_test.id(2)); RETURN NEW; END $$;
+CREATE TRIGGER switch BEFORE INSERT ON target FOR EACH ROW EXECUTE FUNCTION switch();
+GRANT SELECT, INSERT ON target TO bulwark_app;
+BEGIN;
+SELECT bulwark.assume(id(101), id(1)) \g /dev/null
+SET LOCAL ROLE identity_app;
+SELECT attempt('SELECT note_id, identity_test.lend(identity_test.id(102), identity_test.id(2)) FROM identity_test.note');
+SELECT attempt('SELECT * FROM identity_test.note WHERE identity_test.lend(identity_test.id(102), identity_test.id(note_id * 0 + 2)) IS NOT NULL');
+SELECT attempt('INSERT INTO identity_test.target SELECT note_id FROM identity_test.note');
+SELECT seen(), (SELECT count(*) FROM target) AS written;
+ROLLBACK;
+BEGIN;
+SET LOCAL ROLE identity_app;
+SELECT attempt('INSERT INTO identity_test.target SELECT n FROM (SELECT count(*) AS n FROM identity_test.note) c');
+SELECT attempt('SELECT (SELECT count(*) FROM identity_test.note WHERE note_id > n), identity_test.lend(identity_test.id(102), identity_test.id(2)) FROM generate_series(1, 2) n');
+SELECT seen(), (SELECT count(*) FROM target) AS written;
+ROLLBACK;
+DROP TABLE target;
 -- planning reads nothing: an estimate must not stand against the identity that comes
 BEGIN;
 SET LOCAL ROLE identity_app;
@@ -358,6 +420,31 @@ DEALLOCATE p;
 DEALLOCATE q;
 RESET plan_cache_mode;
 
+-- I12: functions with plans of their own, inlined ones, views; one plan, many roles
+CREATE VIEW seen_view WITH (security_invoker) AS SELECT note_id FROM note;
+CREATE FUNCTION inlined() RETURNS SETOF int STABLE LANGUAGE sql AS 'SELECT note_id FROM identity_test.seen_view';
+CREATE FUNCTION kept() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM identity_test.note); END';
+GRANT SELECT ON seen_view TO identity_app, identity_app2;
+CREATE FUNCTION all_ways() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN format('view %s, inlined %s, kept %s, seen %s', (SELECT string_agg(note_id::text, ',' ORDER BY note_id) FROM identity_test.seen_view),
+		(SELECT string_agg(i::text, ',' ORDER BY i) FROM identity_test.inlined() i), identity_test.kept(), identity_test.seen());
+END $$;
+GRANT EXECUTE ON FUNCTION inlined, kept, all_ways TO PUBLIC;
+SET plan_cache_mode = force_generic_plan;
+BEGIN; SELECT bulwark.assume(id(103), id(1)) \g /dev/null
+SET LOCAL ROLE identity_app; SELECT all_ways(); SET LOCAL ROLE identity_app2; SELECT all_ways();
+COMMIT;
+BEGIN; SELECT bulwark.assume(id(102), id(2)) \g /dev/null
+SET LOCAL ROLE identity_app; SELECT all_ways(); SET LOCAL ROLE identity_app2; SELECT all_ways();
+COMMIT;
+BEGIN; SELECT bulwark.assume(id(101), id(1)) \g /dev/null
+SET LOCAL ROLE identity_app; SELECT all_ways(); SELECT bulwark.release(); SELECT all_ways();
+COMMIT;
+BEGIN; SET LOCAL ROLE identity_app2; SELECT all_ways();
+COMMIT;
+RESET plan_cache_mode;
+
 -- I12: the same through an index condition derived for an affiliation's member,
 -- then run by a tenant-wide role, which also sees rows without an affiliation
 INSERT INTO note VALUES (100, id(1), NULL, 'no affiliation'), (101, id(1), id(999), 'unregistered');
@@ -437,6 +524,17 @@ SELECT attempt('UPDATE note SET body = ''migrated''');
 SELECT attempt('REFRESH MATERIALIZED VIEW note_count');
 SELECT attempt('SELECT * FROM identity_test.note');
 EXPLAIN (COSTS OFF) SELECT note_id FROM note;
+ROLLBACK;
+-- what is not protected, emptied because what is protected shows nothing
+CREATE TABLE mention (note_id int);
+INSERT INTO mention SELECT note_id FROM note;
+ALTER TABLE mention OWNER TO identity_owner;
+BEGIN; SET LOCAL ROLE identity_owner;
+SELECT attempt('DELETE FROM identity_test.mention m WHERE NOT EXISTS (SELECT FROM identity_test.note n WHERE n.note_id = m.note_id)');
+SELECT attempt('DELETE FROM identity_test.mention WHERE note_id NOT IN (SELECT note_id FROM identity_test.note)');
+SELECT attempt('CREATE TABLE identity_test.copy AS SELECT * FROM identity_test.note');
+SELECT attempt('INSERT INTO identity_test.mention SELECT max(note_id) FROM identity_test.note');
+SELECT count(*) FROM mention;
 ROLLBACK;
 BEGIN; SELECT bulwark.assume(id(101), id(1)) \g /dev/null
 SET LOCAL ROLE identity_app; SELECT seen();

@@ -45,6 +45,22 @@ SELECT relation, kind, reason, statement FROM bulwark.protect_schema('regress_pr
 
 SELECT bulwark.protect_schema('regress_nowhere');
 SELECT bulwark.protect_schema(NULL);
+SELECT bulwark.protect_schema('pg_catalog');
+SELECT bulwark.protect_schema('information_schema');
+
+-- The tenants' own table is the one to which tenant columns refer, by that key;
+-- what refers to it otherwise is its child.
+CREATE SCHEMA regress_protect_own;
+SET search_path = regress_protect_own;
+CREATE TABLE firm (id int PRIMARY KEY, parent_id int REFERENCES firm, name text);
+CREATE TABLE account (id int PRIMARY KEY, firm_id int NOT NULL REFERENCES firm);
+CREATE INDEX ON account (firm_id);
+CREATE TABLE address (id int PRIMARY KEY, of_firm int REFERENCES firm);
+CREATE INDEX ON address (of_firm);
+CREATE TABLE code (firm_id bytea PRIMARY KEY);
+SELECT relation, kind, reason, statement FROM bulwark.protect_schema('regress_protect_own', 'firm_id');
+SELECT count(*) AS done FROM bulwark.protect_schema('regress_protect_own', 'firm_id', dry_run => false);
+SELECT relation, kind, tenant_column, parent FROM bulwark.protected_tables WHERE relation::text ~ '^(firm|account|address|code)$' ORDER BY relation::text;
 
 -- A pinned database: affiliations, and tables of the one tenant.
 CREATE SCHEMA regress_protect_pinned;
@@ -58,6 +74,6 @@ SELECT relation, kind, reason, statement FROM bulwark.protect_schema('regress_pr
 SELECT bulwark.unpin_tenant();
 
 SET client_min_messages = error;
-DROP SCHEMA regress_protect_schema, regress_protect_pinned CASCADE;
+DROP SCHEMA regress_protect_schema, regress_protect_pinned, regress_protect_own CASCADE;
 DELETE FROM bulwark_internal.tenants WHERE slug = 'regress-protect-schema';
 SELECT count(*) FROM bulwark.protected_tables;

@@ -271,6 +271,7 @@ TicketOpen(const char *ticket, Identity *identity)
 			return "the ticket's MAC does not verify (altered, or of another database or login)";
 		return payload_decode(binary, len, identity) ? NULL : "unknown ticket format";
 	}
+	KeyringRequire();			/* sealed: nothing is known of the ticket */
 	return "the ticket's root key is not in the ring";
 }
 
@@ -300,5 +301,5 @@ TicketInit(void)
 							   &realm_setting, "", PGC_SIGHUP,
 							   GUC_DISALLOW_IN_AUTO_FILE | GUC_SUPERUSER_ONLY,
 							   check_realm, assign_realm, NULL);
-	CacheRegisterRelcacheCallback(realm_relcache_callback, (Datum) 0);
+	RelationWatch(realm_relcache_callback);
 }

@@ -6,6 +6,7 @@
  * looked at until the signature verifies under one of that issuer's keys.
  */
 #include "session/jose.h"
+#include "keyring/keyring.h"
 
 #include <math.h>
 
@@ -235,6 +236,8 @@ TokenVerify(const char *token, Size len, TokenClaims *proved)
 		RefuseToken(cause);
 
 	issuer = choose_issuer(&claims);
+	if (issuer->keys == NIL)
+		KeyringRequire();		/* its secrets could not be opened */
 	key = JwsVerify(&parts, &header, issuer->keys, issuer->algorithms);
 
 	check_kind(issuer, &header, &claims);

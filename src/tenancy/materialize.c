@@ -135,8 +135,11 @@ MaterializeAddColumns(const Protection *p)
 void
 MaterializeDropColumns(Oid relid)
 {
-	Ddl(psprintf("ALTER TABLE %s DROP COLUMN IF EXISTS " MATERIALIZED_TENANT ", DROP COLUMN IF EXISTS " MATERIALIZED_AFFILIATION,
-				 QualifiedName(relid)));
+	static const char *const columns[] = {MATERIALIZED_TENANT, MATERIALIZED_AFFILIATION};
+
+	for (int i = 0; i < lengthof(columns); i++)
+		if (get_attnum(relid, columns[i]) != InvalidAttrNumber)
+			Ddl(psprintf("ALTER TABLE %s DROP COLUMN %s", QualifiedName(relid), columns[i]));
 }
 
 void
@@ -588,6 +591,7 @@ switch_policies(Oid relid)
 	foreach(lc, tree)
 		RenewPolicies(lfirst_oid(lc));
 	TrustedEnd(&scope);
+	AuditAdmin("materialize", "relation", QualifiedName(relid), NULL, NULL);
 }
 
 static BlockNumber

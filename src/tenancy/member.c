@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #define CACHE_MAX_LOADS	1024	/* memberships read before the cache starts anew */
 
@@ -702,27 +703,53 @@ member_load_generations(Identity *identity)
 	return true;
 }
 
+/* Is the limit one of a role that is not (any more) in this cluster? */
 static bool
-member_service_allows(const char *login, const pg_uuid_t *tenant_id)
+scope_is_by_name(PrivateScan *scan)
 {
-	PrivateScan scan;
-	bool		allowed = true;	/* no row: no limit */
+	bool		isnull;
+	Datum		role = PrivateScanGet(scan, Scope_role_oid, &isnull);
+
+	return isnull || !SearchSysCacheExists1(AUTHOID, role);
+}
+
+/* Does the limit include the tenant? */
+static bool
+scope_includes(PrivateScan *scan, const pg_uuid_t *tenant_id)
+{
+	Datum	   *tenants;
+	int			ntenants;
 	bool		isnull;
 
-	if (!PrivateScanBegin(&scan, "service_scopes", "service_scopes_pkey"))
-		return false;
-	PrivateScanName(&scan, 1, login);
-	if (PrivateScanNext(&scan))
-	{
-		Datum	   *tenants;
-		int			ntenants;
+	deconstruct_array(DatumGetArrayTypeP(PrivateScanGet(scan, Scope_tenant_ids, &isnull)),
+					  UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &tenants, NULL, &ntenants);
+	for (int i = 0; i < ntenants; i++)
+		if (memcmp(DatumGetUUIDP(tenants[i]), tenant_id, UUID_LEN) == 0)
+			return true;
+	return false;
+}
 
-		deconstruct_array(DatumGetArrayTypeP(PrivateScanGet(&scan, 2, &isnull)),
-						  UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &tenants, NULL, &ntenants);
-		allowed = false;
-		for (int i = 0; i < ntenants && !allowed; i++)
-			allowed = memcmp(DatumGetUUIDP(tenants[i]), tenant_id, UUID_LEN) == 0;
-	}
+static bool
+member_service_allows(Oid login, const pg_uuid_t *tenant_id)
+{
+	PrivateScan scan;
+	bool		allowed = true; /* no row: no limit */
+	bool		found;
+
+	if (!PrivateScanBegin(&scan, "service_scopes", "service_scopes_oid_idx"))
+		return false;
+	PrivateScanOid(&scan, Scope_role_oid, login);
+	found = PrivateScanNext(&scan);
+	if (found)
+		allowed = scope_includes(&scan, tenant_id);
+	PrivateScanEnd(&scan);
+	if (found || !PrivateScanBegin(&scan, "service_scopes", "service_scopes_role_idx"))
+		return allowed;
+
+	PrivateScanName(&scan, Scope_role, GetUserNameFromId(login, false));
+	while (allowed && PrivateScanNext(&scan))
+		if (scope_is_by_name(&scan))
+			allowed = scope_includes(&scan, tenant_id);
 	PrivateScanEnd(&scan);
 	return allowed;
 }
@@ -758,6 +785,6 @@ static const MembershipOps member_ops = {
 void
 MemberInit(void)
 {
-	CacheRegisterRelcacheCallback(member_relcache_callback, (Datum) 0);
+	RelationWatch(member_relcache_callback);
 	MembershipRegister(&member_ops);
 }

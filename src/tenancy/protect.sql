@@ -29,6 +29,22 @@ CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwar
 	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');
 ALTER TABLE bulwark_internal.protections ENABLE ALWAYS TRIGGER invalidate;
 
+-- By which columns protected tables name whose their rows are: what other tables
+-- with such a column may be told by.  A column that is a key of its table by itself
+-- names the row (a company, by its id), and tells nothing of others of that name.
+CREATE VIEW bulwark_internal.naming_columns AS
+	WITH naming AS NOT MATERIALIZED (
+		SELECT a.attrelid, a.attname, a.atttypid FROM pg_attribute a
+		WHERE NOT a.attisdropped AND NOT EXISTS (SELECT FROM pg_index i
+			WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum)
+	)
+	SELECT DISTINCT p.kind, p.pinned, t.attname AS tenant_column, t.atttypid AS tenant_type,
+		a.attname AS affiliation_column, a.atttypid AS affiliation_type
+	FROM bulwark_internal.protections p
+	LEFT JOIN naming t ON t.attrelid = p.relation AND t.attname = p.tenant_column
+	LEFT JOIN naming a ON a.attrelid = p.relation AND a.attname = p.affiliation_column
+	WHERE p.kind = 't' AND t.attname IS NOT NULL OR p.kind = 'a' AND a.attname IS NOT NULL;
+
 CREATE FUNCTION bulwark_internal.protection_replace() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_protection_replace';
 REVOKE ALL ON FUNCTION bulwark_internal.protection_replace() FROM PUBLIC;

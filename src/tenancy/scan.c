@@ -61,6 +61,12 @@ PrivateScanName(PrivateScan *scan, AttrNumber attno, const char *value)
 				NameGetDatum(name));
 }
 
+void
+PrivateScanOid(PrivateScan *scan, AttrNumber attno, Oid value)
+{
+	ScanKeyInit(&scan->keys[scan->nkeys++], attno, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
+}
+
 typedef struct PrivateBatch
 {
 	Relation	index;

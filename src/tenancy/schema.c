@@ -7,6 +7,7 @@
 #include "tenancy/protect.h"
 
 #include "access/htup_details.h"
+#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -18,7 +19,8 @@ PG_FUNCTION_INFO_V1(bulwark_protect_schema);
 /*
  * $1 schema, $2 tenant column, $3 affiliation column (may be NULL).
  *
- * tables	the schema's tables, their two columns, and what is known from those
+ * tables	the schema's tables, their two columns, and what is known from those; a
+ *			table to which tenant columns refer is the tenants' own, by that key
  * open		the tables that only their foreign keys can place
  * reach	tables whose rows have a tenant, by themselves or by some foreign key
  * keys		the foreign keys from open tables into reach; of several the only one
@@ -31,15 +33,20 @@ static const char classify[] =
 "WITH RECURSIVE tables AS ("
 "	SELECT c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) AS name, p.kind AS protected, p.materialize, p.materialized,"
 "		p.tenant_column, p.affiliation_column, p.key_columns,"
-"		h.inhparent::regclass AS above, t.attname AS tenant, t.type AS tenant_type, t.fits AS tenant_fits, t.attnotnull,"
+"		h.inhparent::regclass AS above, t.attname AS tenant, t.type AS tenant_type, t.fits AS tenant_fits, t.attnotnull, t.referring,"
 "		a.attname AS affiliation, coalesce(a.fits, false) AS affiliation_fits, pin.tenant_id IS NOT NULL AS pinned"
 "	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
 "	LEFT JOIN bulwark_internal.pinned_tenant pin ON true"
 "	LEFT JOIN bulwark_internal.protections p ON p.relation = c.oid"
 "	LEFT JOIN LATERAL (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = c.oid ORDER BY i.inhseqno LIMIT 1) h ON true"
 "	LEFT JOIN LATERAL (SELECT x.attname, x.attnotnull, format_type(x.atttypid, x.atttypmod) AS type,"
-"			coalesce(nullif(y.typbasetype, 0), y.oid) IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype) AS fits"
-"		FROM pg_attribute x JOIN pg_type y ON y.oid = x.atttypid WHERE x.attrelid = c.oid AND x.attname = $2 AND x.attnum > 0 AND NOT x.attisdropped) t ON true"
+"			coalesce(nullif(y.typbasetype, 0), y.oid) IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype) AS fits,"
+"			r.referring"
+"		FROM pg_attribute x JOIN pg_type y ON y.oid = x.atttypid"
+"		LEFT JOIN LATERAL (SELECT f.conrelid::regclass AS referring FROM pg_constraint f JOIN pg_attribute b ON b.attrelid = f.conrelid AND b.attnum = f.conkey[1]"
+"			WHERE f.confrelid = c.oid AND f.contype = 'f' AND f.confkey = ARRAY[x.attnum] AND b.attname = $2 AND f.conrelid <> c.oid AND f.conparentid = 0 ORDER BY f.conname, f.oid LIMIT 1) r ON x.attname <> $2"
+"		WHERE x.attrelid = c.oid AND x.attnum > 0 AND NOT x.attisdropped AND (x.attname = $2 OR r.referring IS NOT NULL)"
+"		ORDER BY x.attname <> $2, x.attnum LIMIT 1) t ON true"
 "	LEFT JOIN LATERAL (SELECT x.attname,"
 "			coalesce(nullif(y.typbasetype, 0), y.oid) IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype) AS fits"
 "		FROM pg_attribute x JOIN pg_type y ON y.oid = x.atttypid WHERE x.attrelid = c.oid AND x.attname = $3 AND x.attnum > 0 AND NOT x.attisdropped) a ON true"
@@ -83,7 +90,7 @@ static const char classify[] =
 "	) k, LATERAL (SELECT k.kind,"
 "		CASE WHEN t.above IS NOT NULL THEN format('partition or inheritance child of %s, protected with it', t.above)"
 "			WHEN t.protected IS NOT NULL THEN 'protected already'"
-"			WHEN t.tenant_fits THEN format('column %I', t.tenant) || CASE WHEN t.affiliation_fits THEN format(', affiliation in %I', t.affiliation) ELSE '' END"
+"			WHEN t.tenant_fits THEN format('column %I', t.tenant) || coalesce(', to which ' || quote_ident($2) || ' of ' || t.referring || ' refers', '') || CASE WHEN t.affiliation_fits THEN format(', affiliation in %I', t.affiliation) ELSE '' END"
 "				|| CASE WHEN t.attnotnull THEN '' ELSE '; it may be NULL, and such rows are nobody''s' END"
 "			WHEN t.tenant IS NOT NULL THEN format('column %I has type %s, which cannot name a tenant', t.tenant, t.tenant_type)"
 "			WHEN k.kind = 'affiliation' THEN format('column %I, in a database pinned to a tenant', t.affiliation)"
@@ -146,6 +153,7 @@ bulwark_protect_schema(PG_FUNCTION_ARGS)
 	List	   *to_run = NIL;
 	ListCell   *lc;
 	TrustedScope scope;
+	Oid			schema;
 
 	for (int i = 0; i < 3; i++)
 	{
@@ -156,7 +164,12 @@ bulwark_protect_schema(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("schema and tenant_column cannot be NULL")));
-	(void) get_namespace_oid(NameStr(*DatumGetName(args[0])), false);
+	schema = get_namespace_oid(NameStr(*DatumGetName(args[0])), false);
+	if (IsCatalogNamespace(schema) || IsToastNamespace(schema) || strcmp(NameStr(*DatumGetName(args[0])), "information_schema") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot protect schema \"%s\": it is a system schema", NameStr(*DatumGetName(args[0]))),
+				 errhint("Name a schema of the application's own tables.")));
 	InitMaterializedSRF(fcinfo, 0);
 
 	TrustedBegin(&scope);

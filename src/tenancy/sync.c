@@ -125,24 +125,29 @@ protected_root(Oid relid)
  * How other tables with the same columns are protected: by a tenant column of
  * the same name and type (with nothing to go by: tenant_id uuid), in a pinned
  * database by such an affiliation column.  Of several ways the one with an
- * affiliation column, which shows less.
+ * affiliation column, which shows less.  Without such a column the only foreign
+ * key to the tenants' own table tells.
  */
 static bool
 protection_by_example(Protection *p)
 {
 	static const char sql[] =
 		"SELECT x.tenant_column, x.affiliation_column, x.kind, x.pinned FROM ("
-		"	SELECT DISTINCT p.tenant_column, na.attname AS affiliation_column, p.kind, p.pinned "
-		"	FROM bulwark_internal.protections p "
-		"	LEFT JOIN pg_attribute st ON st.attrelid = p.relation AND st.attname = p.tenant_column AND NOT st.attisdropped "
-		"	LEFT JOIN pg_attribute nt ON nt.attrelid = $1 AND nt.attname = st.attname AND nt.atttypid = st.atttypid AND NOT nt.attisdropped "
-		"	LEFT JOIN pg_attribute sa ON sa.attrelid = p.relation AND sa.attname = p.affiliation_column AND NOT sa.attisdropped "
-		"	LEFT JOIN pg_attribute na ON na.attrelid = $1 AND na.attname = sa.attname AND na.atttypid = sa.atttypid AND NOT na.attisdropped "
-		"	WHERE p.kind = 't' AND nt.attname IS NOT NULL OR p.kind = 'a' AND na.attname IS NOT NULL "
+		"	SELECT 1 AS rank, x.tenant_column, a.attname AS affiliation_column, x.kind, x.pinned "
+		"	FROM bulwark_internal.naming_columns x "
+		"	LEFT JOIN pg_attribute t ON t.attrelid = $1 AND t.attname = x.tenant_column AND t.atttypid = x.tenant_type AND NOT t.attisdropped "
+		"	LEFT JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = x.affiliation_column AND a.atttypid = x.affiliation_type AND NOT a.attisdropped "
+		"	WHERE x.kind = 't' AND t.attname IS NOT NULL OR x.kind = 'a' AND a.attname IS NOT NULL "
 		"	UNION ALL "
-		"	SELECT a.attname, NULL, 't', NULL FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = 'tenant_id' "
-		"		AND a.atttypid = 'uuid'::regtype AND NOT EXISTS (SELECT FROM bulwark_internal.protections p WHERE p.kind = 't') "
-		") AS x ORDER BY x.kind = 't' DESC, x.affiliation_column IS NULL, x.tenant_column, x.affiliation_column LIMIT 1";
+		"	SELECT 2, a.attname, NULL, 't', NULL FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = 'tenant_id' "
+		"		AND a.atttypid = 'uuid'::regtype AND NOT EXISTS (SELECT FROM bulwark_internal.naming_columns x WHERE x.kind = 't') "
+		"	UNION ALL "
+		"	SELECT 3, min(a.attname), NULL, 't', NULL FROM pg_constraint f "
+		"	JOIN bulwark_internal.protections p ON p.relation = f.confrelid AND p.kind = 't' "
+		"	JOIN pg_attribute k ON k.attrelid = f.confrelid AND f.confkey = ARRAY[k.attnum] AND k.attname = p.tenant_column "
+		"	JOIN pg_attribute a ON a.attrelid = f.conrelid AND f.conkey = ARRAY[a.attnum] AND a.atttypid = k.atttypid "
+		"	WHERE f.conrelid = $1 AND f.contype = 'f' AND f.conparentid = 0 HAVING count(DISTINCT a.attname) = 1 "
+		") AS x ORDER BY x.rank, x.kind = 't' DESC, x.affiliation_column IS NULL, x.tenant_column, x.affiliation_column LIMIT 1";
 	Oid			type = OIDOID;
 	Datum		value = ObjectIdGetDatum(p->relid);
 	TrustedScope scope;
@@ -220,6 +225,7 @@ ProtectionConsiderNew(Oid relid)
 	ProtectTree(&p);
 	TrustedEnd(&scope);
 	ProtectionSync(relid);
+	ReportProtect(&p);
 	ereport(NOTICE,
 			(errmsg("table \"%s\" is protected by column \"%s\"", get_rel_name(relid),
 					p.tenant_column[0] ? p.tenant_column : p.affiliation_column),

@@ -17,6 +17,7 @@
 extern void TenancyInit(void);
 extern void MemberInit(void);
 extern void MissingInit(void);
+extern void ExplainInit(void);
 extern void CursorInit(void);
 
 /* --- scan.c: reading our own tables ---------------------------------------- */
@@ -34,6 +35,7 @@ extern bool PrivateScanBegin(PrivateScan *scan, const char *table, const char *i
 extern void PrivateScanUuid(PrivateScan *scan, AttrNumber attno, const pg_uuid_t *value);
 extern void PrivateScanText(PrivateScan *scan, AttrNumber attno, const char *value);
 extern void PrivateScanName(PrivateScan *scan, AttrNumber attno, const char *value);
+extern void PrivateScanOid(PrivateScan *scan, AttrNumber attno, Oid value);
 extern bool PrivateScanFill(PrivateScan *scan);
 /* The next row; false at the end. */
 static inline bool
@@ -87,6 +89,10 @@ enum
 enum
 {
 	Generation_principal = 1, Generation_tenant, Generation_generation
+};
+enum
+{
+	Scope_role = 1, Scope_role_oid, Scope_tenant_ids
 };
 
 /* --- member.c: memberships resolved, cached per back end ------------------- */
@@ -161,6 +167,9 @@ typedef struct Protection
 extern void ProtectionInit(void);
 /* NULL: not protected.  A copy in the current memory context. */
 extern const Protection *ProtectionOf(Oid relid);
+/* The columns of the relation itself that say whose a row is, materialized ones
+ * too; "" if none.  One that is being filled may still be NULL. */
+extern void ProtectionColumns(const Protection *p, const char **tenant, const char **affiliation);
 /* True while protect/unprotect/materialize run their own DDL. */
 extern bool ProtectionWorking(void);
 /* Is it how a policy or trigger of ours is named? */
@@ -182,5 +191,24 @@ extern char *ProtectionTenantExpr(Oid relid, const char *alias);
 
 /* --- ddl.c: watching definitions ------------------------------------------- */
 extern void DdlInit(void);
+
+/* --- ddl_event.c: things that belong to a relation, for hooks --------------- */
+typedef struct DdlPart
+{
+	const char *what;			/* policy, trigger, rule, constraint, ... */
+	Oid			relid;
+	NameData	name;			/* empty: an index */
+	bool		internal;		/* a foreign key's trigger, say */
+	bool		rewritten;		/* not the row that made it */
+	char		enabled;		/* trigger */
+	Oid			function;		/* trigger */
+	Oid			referenced;		/* foreign key: the other table */
+} DdlPart;
+/*
+ * Read the thing; false if its catalog has none under that snapshot, or if
+ * things of this class belong to no relation.  NULL is as earlier commands left
+ * it, SnapshotSelf as the running one has just written it.
+ */
+extern bool DdlReadPart(Oid classid, Oid objectid, Snapshot snapshot, DdlPart *part);
 
 #endif							/* BULWARK_TENANCY_H */

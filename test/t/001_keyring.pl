@@ -296,6 +296,39 @@ reload_with($node, root_key_file => $good);
 ($rc, $out, $err) = $node->psql('postgres', $asking, on_error_stop => 0);
 like($out, qr/^t\n00000\nt\n00000\n/, 'S9: the key arrives by reload, and tickets are issued');
 
+# --- Whose tickets a server takes --------------------------------------------
+
+sub issue_ticket
+{
+	my ($ticket) = $node->safe_psql('postgres', $asking =~ s/ LIKE 'bwt1.%'//r) =~ /^(bwt1\..*)$/m;
+	return $ticket // die 'no ticket';
+}
+
+# Whose it is, or the SQLSTATE and message.
+sub use_ticket
+{
+	my ($ticket) = @_;
+	my (undef, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN; SET LOCAL bulwark.ticket = '$ticket';\n"
+		. q{SELECT bulwark.identity() ->> 'email'});
+	return $stderr =~ /ERROR:  (\w+: .*)/ ? $1 : $stdout;
+}
+
+my $ticket = issue_ticket();
+is(use_ticket($ticket), 'someone@example.com', 'a ticket under this root key is taken');
+restart_with(root_key_file => $other);
+is(use_ticket($ticket), '28000: token or ticket refused', 'I2: a ticket under another root key is refused');
+my $newer = issue_ticket();
+is(use_ticket($newer), 'someone@example.com', 'one under the new key is taken');
+restart_with(root_key_file => $other, root_key_file_next => $good);
+is(use_ticket($ticket), 'someone@example.com', 'while a rotation overlaps, a ticket under either key is taken: the one');
+is(use_ticket($newer), 'someone@example.com', 'and the other');
+restart_with(root_key_file => $good);
+is(use_ticket($newer), '28000: token or ticket refused', 'I2: after it, a ticket under the key that is gone is refused');
+is(use_ticket($ticket), 'someone@example.com', 'and the other is taken');
+restart_with();
+like(use_ticket($ticket), qr/^55000: bulwark is sealed: no root key is loaded/, 'S9: sealed: a ticket cannot be verified, and the error says why');
+restart_with(root_key_file => $good);
+
 # --- Settings and who may see ----------------------------------------------
 
 $node->safe_psql('postgres', <<'SQL');

@@ -122,6 +122,8 @@ is(authenticate($node, 'postgres', token('EdDSA', 'ann')), 'acme', 'public keys 
 configure(undef);
 $node->restart;
 is(authenticate($node, 'postgres', token('EdDSA', 'ann')), 'acme', 'also without any');
+like(authenticate($node, 'postgres', token('HS256', 'ann')), qr/^55000 bulwark is sealed: no root key is loaded/,
+	'S9: sealed: what needs the root key to be verified says so');
 my $session = $node->background_psql('postgres', on_error_stop => 0);
 my $token = token('HS256', 'ann');
 my $attempt = "BEGIN; SELECT bulwark.authenticate('$token') ->> 'tenant_slug'; ROLLBACK;";

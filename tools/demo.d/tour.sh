@@ -137,7 +137,7 @@ forgotten() {
 
 injected() {
 	title "An SQL injection in a tenant's login"
-	say "The application pastes what eve typed into its query. She typed: x' UNION ALL SELECT tenant_id::text, endpoint FROM integrations --"
+	say "The application pastes what eve typed into its query. She typed: x' UNION ALL SELECT kind, endpoint FROM integrations --"
 	show demo_app <<-'SQL'
 		BEGIN;
 		SELECT bulwark.authenticate(:'eve') \gset
