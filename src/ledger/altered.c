@@ -13,6 +13,7 @@
 #include "ledger/capture.h"
 
 #include "access/table.h"
+#include "access/tupdesc_details.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"

@@ -175,6 +175,7 @@ inventory(void)
 	List	   *names = NIL;
 	ListCell   *lc;
 
+	LedgerFlush();
 	foreach(lc, SegmentAll())
 		events = segment_events(lfirst_oid(lc), events);
 	list_sort(events, earlier_first);
@@ -259,7 +260,8 @@ static const char *const table_query =
 " SELECT p.oid::regclass::text, 'it does not belong to the extension'"
 " FROM present p, extension e"
 " WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid"
-"  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype IN ('e', 'x'))"
+"  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid"
+"  AND d.deptype = CASE WHEN p.relname IN (SELECT name FROM segment) THEN 'x'::\"char\" ELSE 'e' END)"
 " UNION ALL"
 " SELECT p.oid::regclass::text, 'it is a segment, and does not inherit from ledger_entries alone'"
 " FROM present p WHERE p.relname IN (SELECT name FROM segment) AND"
@@ -267,10 +269,7 @@ static const char *const table_query =
 " UNION ALL"
 " SELECT h.inhrelid::regclass::text, 'it inherits from a table of the ledger, and is no segment'"
 " FROM pg_inherits h JOIN present p ON p.oid = h.inhparent JOIN pg_class c ON c.oid = h.inhrelid"
-" WHERE p.relname <> 'ledger_entries' OR c.relname NOT IN (SELECT name FROM segment) OR c.relnamespace <> p.relnamespace"
-" UNION ALL"
-" SELECT p.oid::regclass::text, 'it belongs to the extension''s schema, and bulwark has not made it'"
-" FROM present p WHERE p.relname <> ALL ($1) AND p.relname NOT IN (SELECT name FROM segment)";
+" WHERE p.relname <> 'ledger_entries' OR c.relname NOT IN (SELECT name FROM segment) OR c.relnamespace <> p.relnamespace";
 
 static const char *const function_query =
 "SELECT 'bulwark_internal.' || w.name, CASE WHEN p.oid IS NULL THEN 'the function is missing' ELSE 'the function is not as it was made' END"
@@ -284,7 +283,7 @@ static const char *const function_query =
 "  OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid"
 "   AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'))";
 
-/* What ledger.sql and its siblings make. */
+/* What there must be in any case. */
 static const char *const tables[] = {
 	"ledger_log", "ledger_incarnations", "ledger_keys", "ledger_shapes", "ledger_entries", "ledger_segments",
 	"ledger_tiles", "ledger_blocks", "ledger_stragglers", "ledger_audited", "ledger_starts"

@@ -189,7 +189,8 @@ LedgerBegun(void)
 	PrivateScan scan;
 	bool		begun = false;
 
-	if (PrivateScanBegin(&scan, "ledger_log", NULL))
+	/* while the extension is being dropped it is half there */
+	if (OidIsValid(PrivateRelid("ledger_log_pkey")) && PrivateScanBegin(&scan, "ledger_log", "ledger_log_pkey"))
 	{
 		begun = PrivateScanNext(&scan);
 		PrivateScanEnd(&scan);
@@ -223,13 +224,13 @@ lives_here(void)
 	bool		isnull;
 	bool		found = false;
 
-	if (!PrivateScanBegin(&scan, "database_identity", NULL))
+	if (!PrivateScanBegin(&scan, "database_identity", "database_identity_pkey"))
 		return true;
 	found = PrivateScanNext(&scan);
 	if (found)
 		id = *DatumGetUUIDP(PrivateScanGet(&scan, Identity_id, &isnull));
 	PrivateScanEnd(&scan);
-	if (!found || !PrivateScanBegin(&scan, "ledger_incarnations", NULL))
+	if (!found || !PrivateScanBegin(&scan, "ledger_incarnations", "ledger_incarnations_pkey"))
 		return true;
 
 	found = false;

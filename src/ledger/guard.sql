@@ -4,7 +4,7 @@
 -- Not dumped: another server has its own.  Starts of the server that have an entry
 -- here: it ran without us before, or with leave to drop the extension.
 CREATE TABLE bulwark_internal.ledger_starts (
-	started_at timestamptz NOT NULL,
+	started_at timestamptz PRIMARY KEY,
 	unguarded boolean NOT NULL,
 	decommission boolean NOT NULL
 );

@@ -63,7 +63,7 @@ check_create(Oid classid, Oid objectid, int subid, bool internal)
 		else if (DdlReadPart(IndexRelationId, objectid, SnapshotSelf, &part))
 			check_part(&part, "adding");
 		else if (IsNewLedgerRelation(objectid))
-			RefuseLedgerDefinition("a new relation of that name in schema \"" BULWARK_PRIVATE_SCHEMA "\"");
+			RefuseLedgerDefinition("another relation of that name in schema \"" BULWARK_PRIVATE_SCHEMA "\"");
 	}
 	else if (classid == ProcedureRelationId)
 	{
@@ -96,6 +96,8 @@ check_alter(Oid classid, Oid objectid, Oid auxiliary, bool internal)
 				break;
 			if (OidIsValid(LedgerTableOf(objectid)))
 				RefuseLedgerChange("ALTER", objectid);
+			if (IsNewLedgerRelation(objectid))
+				RefuseLedgerDefinition("another relation of that name in schema \"" BULWARK_PRIVATE_SCHEMA "\"");
 			if (is_our_view(objectid))
 				RefuseLedgerDefinition("altering a view of bulwark");
 			break;

@@ -216,12 +216,12 @@ to_be_noted(void)
 	bool		isnull;
 	bool		wanted = false;
 
-	if (!PrivateScanBegin(&scan, "ledger_log", NULL))
+	if (!PrivateScanBegin(&scan, "ledger_log", "ledger_log_pkey"))
 		return false;
 	if (PrivateScanNext(&scan))
 		wanted = DatumGetTimestampTz(PrivateScanGet(&scan, Log_created_at, &isnull)) < PgStartTime;
 	PrivateScanEnd(&scan);
-	if (!wanted || !PrivateScanBegin(&scan, "ledger_starts", NULL))
+	if (!wanted || !PrivateScanBegin(&scan, "ledger_starts", "ledger_starts_pkey"))
 		return false;
 	while (wanted && PrivateScanNext(&scan))
 		wanted = DatumGetTimestampTz(PrivateScanGet(&scan, Start_started_at, &isnull)) != PgStartTime;

@@ -76,7 +76,6 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('42501', 'L5: grant', 'GRANT INSERT ON # TO pgtap_guard_owner'),
 	('42501', 'L5: revoke', 'REVOKE ALL ON # FROM PUBLIC'),
 	('42501', 'L5: become a child', 'ALTER TABLE # INHERIT shop.other'),
-	('42501', 'L5: become a partition', 'ALTER TABLE shop.call ATTACH PARTITION # FOR VALUES IN (2)'),
 	('42501', 'L5: a constraint', 'ALTER TABLE # ADD CHECK (true)'),
 	('42501', 'out of the extension', 'ALTER EXTENSION bulwark DROP TABLE #'),
 	('ok', 'comment', 'COMMENT ON TABLE # IS $$x$$'),
@@ -102,6 +101,12 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('42501', 'L1: update by an updatable view', $$UPDATE shop.shapes SET shape = 'x'$$),
 	('42501', 'L1: insert by a rule', $$INSERT INTO shop.rules VALUES ('a')$$),
 	('42501', 'L1: insert by a function', 'SELECT shop.writes()'),
+	('42501', 'L1: copy', $$COPY bulwark_internal.ledger_shapes FROM PROGRAM 'printf "a\tb\n"'$$),
+	('ok', 'copy no row, as a dump of an empty ledger does', $$COPY bulwark_internal.ledger_shapes FROM PROGRAM 'true'$$),
+	('42501', 'L7: copy where a catalog edit took the trigger away', $$DELETE FROM pg_trigger WHERE tgrelid = 'bulwark_internal.ledger_shapes'::regclass;
+		UPDATE pg_class SET relname = relname WHERE oid = 'bulwark_internal.ledger_shapes'::regclass; COPY bulwark_internal.ledger_shapes FROM PROGRAM 'printf "a\tb\n"'$$),
+	('42501', 'L7: delete there', $$DELETE FROM pg_trigger WHERE tgrelid = 'bulwark_internal.ledger_shapes'::regclass;
+		UPDATE pg_class SET relname = relname WHERE oid = 'bulwark_internal.ledger_shapes'::regclass; DELETE FROM bulwark_internal.ledger_shapes$$),
 	('42501', 'L1: explain analyze', 'EXPLAIN ANALYZE DELETE FROM bulwark_internal.ledger_shapes'),
 	('ok', 'explain', 'EXPLAIN DELETE FROM bulwark_internal.ledger_shapes'),
 	('42501', 'L1: in a prepared statement', 'PREPARE p AS DELETE FROM bulwark_internal.ledger_shapes; EXECUTE p'),
@@ -114,7 +119,6 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('42501', 'L2: drop the language of its functions', 'DROP EXTENSION plpgsql CASCADE'),
 	('42501', 'L2: drop an index', 'DROP INDEX bulwark_internal.ledger_blocks_pkey'),
 	('42501', 'L2: drop the sequence', 'DROP SEQUENCE bulwark_internal.ledger_entry_id'),
-	('42501', 'L2: reassign all that is owned', format('REASSIGN OWNED BY %I TO pgtap_guard_owner', current_user)),
 	('42501', 'L2: several tables at once', 'DROP TABLE shop.other, bulwark_internal.ledger_log'),
 	('42501', 'L3: replace a function', $$CREATE OR REPLACE FUNCTION bulwark_internal.ledger_guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'$$),
 	('42501', 'L3: alter a function', 'ALTER FUNCTION bulwark_internal.ledger_guard() SET search_path = shop'),
@@ -148,8 +152,10 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('42501', 'L11: a table made a child', 'CREATE TABLE shop.forged (leaf bytea NOT NULL, content bytea); ALTER TABLE shop.forged INHERIT bulwark_internal.ledger_entries'),
 	('42501', 'L11: a table that looks like a segment', 'CREATE TABLE bulwark_internal.ledger_segment_3 (leaf bytea, content bytea)'),
 	('42501', 'L11: a table moved to look like one', 'CREATE TABLE shop.ledger_segment_3 (); ALTER TABLE shop.ledger_segment_3 SET SCHEMA bulwark_internal'),
+	('42501', 'L5: become a partition', 'CREATE TABLE shop.p (shape_id bytea NOT NULL, shape bytea NOT NULL) PARTITION BY LIST (shape_id); ALTER TABLE shop.p ATTACH PARTITION bulwark_internal.ledger_shapes DEFAULT'),
 	('42501', 'a foreign key to the ledger', 'CREATE TABLE shop.f (a boolean REFERENCES bulwark_internal.ledger_log ON DELETE CASCADE)'),
-	('42501', 'in the dark of an index expression', $$CREATE FUNCTION shop.dark(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN DROP TRIGGER bulwark_guard_row ON bulwark_internal.ledger_log; RETURN 1; END'; CREATE INDEX i ON shop.other (shop.dark(id)); INSERT INTO shop.other VALUES (1); REINDEX TABLE shop.other$$),
+	('42501', 'in the dark of an index expression', $$CREATE FUNCTION shop.darker() RETURNS void LANGUAGE plpgsql AS 'BEGIN DROP TRIGGER bulwark_guard_row ON bulwark_internal.ledger_log; END';
+		CREATE FUNCTION shop.dark(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM shop.darker(); RETURN 1; END'; CREATE INDEX i ON shop.other (shop.dark(id)); INSERT INTO shop.other VALUES (1); REINDEX TABLE shop.other$$),
 	('ok', 'a copy of a table''s form', 'CREATE TABLE shop.c (LIKE bulwark_internal.ledger_shapes INCLUDING ALL)'),
 	('ok', 'a copy of its rows', 'CREATE TABLE shop.c AS SELECT * FROM bulwark_internal.ledger_shapes'),
 	('ok', 'a table of that name elsewhere', 'CREATE TABLE shop.ledger_log (); DROP TABLE shop.ledger_log'),
@@ -171,39 +177,16 @@ SELECT is(attempt(statement), answer, what) FROM attempts ORDER BY n;
 
 -- What is no attempt of ours cannot run in a function.
 VACUUM FULL bulwark_internal.ledger_segment_1;
-SELECT is(:'SQLSTATE', '00000', 'L6: VACUUM FULL');
+SELECT is(:'SQLSTATE'::text, '00000', 'L6: VACUUM FULL');
 CLUSTER bulwark_internal.ledger_log USING ledger_log_pkey;
-SELECT is(:'SQLSTATE', '00000', 'L6: CLUSTER');
+SELECT is(:'SQLSTATE'::text, '00000', 'L6: CLUSTER');
 REINDEX TABLE CONCURRENTLY bulwark_internal.ledger_shapes;
-SELECT is(:'SQLSTATE', '00000', 'L6: REINDEX CONCURRENTLY');
+SELECT is(:'SQLSTATE'::text, '00000', 'L6: REINDEX CONCURRENTLY');
 VACUUM ANALYZE bulwark_internal.ledger_entries;
-SELECT is(:'SQLSTATE', '00000', 'L6: VACUUM ANALYZE');
+SELECT is(:'SQLSTATE'::text, '00000', 'L6: VACUUM ANALYZE');
 \set ON_ERROR_STOP off
 CREATE INDEX CONCURRENTLY ON bulwark_internal.ledger_shapes (shape);
-SELECT is(:'SQLSTATE', '42501', 'L5: an index made concurrently');
-COPY bulwark_internal.ledger_shapes FROM stdin;
-a	b
-\.
-SELECT is(:'SQLSTATE', '42501', 'L1: COPY');
-COPY bulwark_internal.ledger_shapes FROM stdin;
-\.
-SELECT is(:'SQLSTATE', '00000', 'COPY of no row, as a dump of an empty ledger has it');
-
--- Where somebody edited the trigger away.
-BEGIN;
-DELETE FROM pg_trigger WHERE tgrelid = 'bulwark_internal.ledger_shapes'::regclass;
-COPY bulwark_internal.ledger_shapes FROM stdin;
-a	b
-\.
-SELECT :'SQLSTATE' AS state \gset
-ROLLBACK;
-SELECT is(:'state', '42501', 'L7: COPY without the trigger');
-BEGIN;
-DELETE FROM pg_trigger WHERE tgrelid = 'bulwark_internal.ledger_shapes'::regclass;
-DELETE FROM bulwark_internal.ledger_shapes;
-SELECT :'SQLSTATE' AS state \gset
-ROLLBACK;
-SELECT is(:'state', '42501', 'L7: DELETE without the trigger');
+SELECT is(:'SQLSTATE'::text, '42501', 'L5: an index made concurrently');
 \set ON_ERROR_STOP on
 
 -- L7: what a superuser edited in the catalogs is found.
@@ -246,8 +229,8 @@ INSERT INTO attempts (what, statement, answer) VALUES
 		'shop.copied: it inherits from a table of the ledger, and is no segment'),
 	('an unlogged table', $$UPDATE pg_class SET relpersistence = 'u' WHERE oid = 'bulwark_internal.ledger_blocks'::regclass$$,
 		'bulwark_internal.ledger_blocks: it is not a plain, logged heap table of the extension''s owner with row security and without rules'),
-	('a partition that is not audited any more', $$ALTER TABLE shop.call DETACH PARTITION shop.call_1; SELECT bulwark.audit_stop('shop.call_1'); INSERT INTO pg_inherits (inhrelid, inhparent, inhseqno, inhdetachpending) VALUES ('shop.call_1'::regclass, 'shop.call'::regclass, 1, false)$$,
-		'shop.call_1: it is not audited, and belongs to shop.call, which is'),
+	('a partition that is not audited any more', $$CREATE TABLE shop.call_2 (id int, note text); INSERT INTO pg_inherits (inhrelid, inhparent, inhseqno, inhdetachpending) VALUES ('shop.call_2'::regclass, 'shop.call'::regclass, 1, false)$$,
+		'shop.call_2: it is not audited, and belongs to shop.call, which is'),
 	('a table renamed by hand', $$UPDATE pg_class SET relname = 'hidden' WHERE oid = 'shop.account'::regclass$$,
 		E'shop.account: the entries say that it is audited, and it is not registered\nshop.hidden: it is registered as audited, and no entry says so'),
 	('nothing but a rename', 'ALTER TABLE shop.account RENAME TO acct', 'nothing'),
