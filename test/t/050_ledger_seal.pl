@@ -149,8 +149,19 @@ session_end($locker);
 ok(wait_for('SELECT pending = 0 FROM bulwark.ledger_status()'), 'L17: it catches up');
 whole('L17: and all is whole');
 
-sql("SET bulwark.commit_waits_for_seal = on; INSERT INTO t VALUES (42, 'waits'); SELECT 1");
-is(sql("SET bulwark.commit_waits_for_seal = on; INSERT INTO t VALUES (43, 'waits')") . entries_of(43), '1|1|1', 'with commit_waits_for_seal an entry is sealed when the commit returns');
+# in a worker's long pause between rounds
+$node->append_conf('postgresql.conf', 'bulwark.seal_interval = 30s');
+$node->reload;
+sql("INSERT INTO t VALUES (42, 'x')");
+my $pending = 'SELECT pending FROM bulwark.ledger_status()';
+sql('SELECT bulwark.ledger_seal()');
+is(sql("INSERT INTO t VALUES (43, 'does not wait'); $pending"), '1', 'a commit waits for no seal');
+$began = time;
+is(sql("SET bulwark.commit_waits_for_seal = on; INSERT INTO t VALUES (46, 'waits'); $pending"), '0',
+	'but with bulwark.commit_waits_for_seal its entry is sealed when it returns');
+cmp_ok(time - $began, '<', 20, 'and it does not wait for the next round');
+$node->append_conf('postgresql.conf', 'bulwark.seal_interval = 100ms');
+$node->reload;
 
 $from = -s $node->logfile;
 sql("INSERT INTO t VALUES (44, 'x')");
