@@ -17,7 +17,7 @@ MODULE_big  = bulwark
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" bulwark.control)
 
 PG_CONFIG ?= pg_config
-LAYERS     = base common keyring session tenancy
+LAYERS     = base common keyring session tenancy ledger
 
 OBJS = src/bulwark.o $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:%=src/%/*.c))))
 
@@ -38,17 +38,25 @@ SQL_PARTS = \
 	src/tenancy/check_rows.sql \
 	src/tenancy/check_database.sql \
 	src/tenancy/isolation_check.sql \
+	src/ledger/ledger.sql \
+	src/ledger/seal.sql \
+	src/ledger/capture.sql \
+	src/ledger/spool.sql \
+	src/ledger/view.sql \
+	src/ledger/erase.sql \
+	src/ledger/verify.sql \
+	src/ledger/guard.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
-EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/unit/keyring
+EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/vectors/tree test/unit/keyring test/unit/record
 
 REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
 REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwark --encoding=UTF8
 ISOLATION    = $(basename $(notdir $(sort $(wildcard test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test --outputdir=tmp_check/isolation --load-extension=bulwark --encoding=UTF8
 
-PG_CPPFLAGS  = -I$(srcdir)/src
+PG_CPPFLAGS  = -I$(srcdir)/src -DBULWARK_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS    = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type -Wmissing-prototypes -fvisibility=hidden
 SHLIB_LINK   = -lcrypto -lsodium
 
@@ -82,9 +90,9 @@ bulwark--$(EXTVERSION).sql: $(SQL_PARTS) bulwark.control
 
 all: bulwark--$(EXTVERSION).sql cli
 
-# The command line needs nothing of PostgreSQL, so it has a build file of its own.
+# The command line is a client, so it has a build file of its own.
 cli:
-	$(MAKE) -C $(srcdir)/src/cli
+	$(MAKE) -C $(srcdir)/src/cli PG_CONFIG='$(PG_CONFIG)'
 install: install-cli
 install-cli: cli
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'

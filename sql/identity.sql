@@ -162,6 +162,30 @@ SELECT attempt('SELECT bulwark.assume(identity_test.id(101), identity_test.id(1)
 SELECT attempt('SELECT bulwark.assume(identity_test.id(102), identity_test.id(2))');
 ROLLBACK;
 RESET SESSION AUTHORIZATION;
+-- the limit stays with the role, whatever its name; once that role is gone, with the name
+ALTER ROLE identity_service RENAME TO identity_renamed;
+SET SESSION AUTHORIZATION identity_renamed;
+BEGIN;
+SELECT attempt('SELECT bulwark.assume(identity_test.id(101), identity_test.id(1))') AS renamed;
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+CREATE ROLE identity_service LOGIN IN ROLE bulwark_impersonator;
+SET SESSION AUTHORIZATION identity_service;
+BEGIN;
+SELECT attempt('SELECT bulwark.assume(identity_test.id(101), identity_test.id(1))') AS another;
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+SELECT bulwark.service_scope('identity_service', '{}');
+DROP ROLE identity_service;
+CREATE ROLE identity_service LOGIN IN ROLE bulwark_impersonator;
+SET SESSION AUTHORIZATION identity_service;
+BEGIN;
+SELECT attempt('SELECT bulwark.assume(identity_test.id(102), identity_test.id(2))') AS "made anew";
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+SELECT bulwark.service_scope('identity_service', NULL), bulwark.service_scope('identity_renamed', NULL);
+SELECT count(*) FROM bulwark_internal.service_scopes;
+DROP ROLE identity_renamed;
 
 -- outside a transaction block: an error, not silence; in a function it serves that statement
 SELECT bulwark.assume(id(101), id(1));

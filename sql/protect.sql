@@ -6,6 +6,8 @@ SET search_path = regress_protect;
 SET bulwark.new_tables = ignore;
 CREATE ROLE regress_protect_app IN ROLE bulwark_app;
 CREATE ROLE regress_protect_other;
+CREATE ROLE regress_protect_group;
+GRANT regress_protect_group TO regress_protect_app;
 
 CREATE FUNCTION attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -40,6 +42,7 @@ CREATE TABLE orders (id int PRIMARY KEY, tenant_id uuid DEFAULT '00000000-0000-4
 GRANT ALL ON orders TO regress_protect_app;
 GRANT TRUNCATE, SELECT ON orders TO regress_protect_other;
 GRANT TRIGGER ON orders TO PUBLIC;
+GRANT INSERT, TRUNCATE ON orders TO regress_protect_group;
 GRANT REFERENCES ("odd ""column"), UPDATE (place) ON orders TO regress_protect_app;
 INSERT INTO before_protect SELECT 'orders', state('orders');
 SELECT bulwark.protect('orders', 'tenant_id', 'place');
@@ -224,5 +227,5 @@ SELECT count(*) FROM bulwark.protected_tables WHERE relation::text LIKE 'copy%';
 SET client_min_messages = error;
 DROP SCHEMA regress_protect CASCADE;
 DROP FOREIGN DATA WRAPPER regress_protect_wrapper CASCADE;
-DROP ROLE regress_protect_app, regress_protect_other;
+DROP ROLE regress_protect_app, regress_protect_other, regress_protect_group;
 SELECT count(*) FROM bulwark.protected_tables;

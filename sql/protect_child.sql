@@ -159,6 +159,37 @@ BEGIN;
 INSERT INTO calls (id, persona_id, other) VALUES (6, 1, 3);
 COMMIT;
 SELECT * FROM calls ORDER BY id;
+-- whatever SET CONSTRAINTS names, key and guard answer together: another tenant's
+-- row and a missing one at the same moment
+CREATE FUNCTION answers(mode text, other int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text := 'at once';
+BEGIN
+	EXECUTE 'SET CONSTRAINTS ' || mode;
+	INSERT INTO calls (id, persona_id, other) VALUES (7, 1, $2);
+	result := 'at the end';
+	SET CONSTRAINTS ALL IMMEDIATE;
+	RETURN 'never';
+EXCEPTION WHEN foreign_key_violation THEN
+	RETURN result;
+END
+$$;
+SELECT mode, answers(mode, 3) AS "another tenant's", answers(mode, 99) AS missing FROM unnest('{ALL DEFERRED,ALL IMMEDIATE,second_key DEFERRED,
+	second_key IMMEDIATE,regress_protect_child.second_key IMMEDIATE}'::text[]) AS mode;
+ALTER TABLE calls ALTER CONSTRAINT second_key DEFERRABLE INITIALLY IMMEDIATE;
+SELECT mode, answers(mode, 3) AS "another tenant's", answers(mode, 99) AS missing FROM unnest('{ALL DEFERRED,second_key DEFERRED}'::text[]) AS mode;
+SET CONSTRAINTS "Bulwark_fk_second_key" DEFERRED;
+BEGIN;
+SET CONSTRAINTS nothing DEFERRED;
+ROLLBACK;
+-- of a partition, too, when its root's key is named
+ALTER TABLE log ADD other int CONSTRAINT log_other REFERENCES persona DEFERRABLE;
+BEGIN;
+SET CONSTRAINTS log_other DEFERRED;
+INSERT INTO log (id, persona_id, other) VALUES (1, 1, 3);
+SET CONSTRAINTS log_other IMMEDIATE;
+ROLLBACK;
+ALTER TABLE log DROP other;
 -- tenants named in two ways: by id here, by key there
 SELECT bulwark.tenant_create('regress-child-a', 'A', 'a', id => 'a0000000-0000-4000-8000-0000000000aa') AS a,
 	bulwark.tenant_create('regress-child-b', 'B', 'b', id => 'a0000000-0000-4000-8000-0000000000bb') AS b \gset

@@ -4,6 +4,7 @@
  */
 #include "base/base.h"
 #include "keyring/keyring.h"
+#include "ledger/ledger.h"
 #include "session/session.h"
 #include "tenancy/tenancy.h"
 
@@ -28,6 +29,7 @@ _PG_init(void)
 	KeyringInit();
 	SessionInit();
 	TenancyInit();
+	LedgerInit();
 
 	MarkGUCPrefixReserved("bulwark");
 }

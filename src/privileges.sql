@@ -5,7 +5,7 @@ DO $privileges$
 DECLARE
 	cluster_roles CONSTANT oid[] := ARRAY(
 		SELECT oid FROM pg_roles WHERE rolname IN ('bulwark_admin', 'bulwark_keys', 'bulwark_retention',
-			'bulwark_impersonator', 'bulwark_secrets', 'bulwark_app', 'bulwark_auditor', 'bulwark_maintenance'));
+			'bulwark_impersonator', 'bulwark_secrets', 'bulwark_app', 'bulwark_auditor', 'bulwark_ledger', 'bulwark_maintenance'));
 	accessors CONSTANT regprocedure[] := ARRAY['bulwark.principal_id()', 'bulwark.tenant_id()', 'bulwark.tenant_key()',
 		'bulwark.tenant_key_int8()', 'bulwark.affiliations_with(text, text)',
 		'bulwark.affiliation_keys_with(text, text)', 'bulwark.affiliation_keys_int8_with(text, text)',

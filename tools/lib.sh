@@ -57,10 +57,10 @@ find_pg_config() {
 pg_copy() {
 	local dest=$1 config dir
 	config=$(find_pg_config)
-	for dir in --bindir --pkglibdir --libdir --sharedir --includedir-server; do
+	for dir in --bindir --pkglibdir --libdir --sharedir --includedir --includedir-server; do
 		dir=$("$config" "$dir")
 		case $dir in
-			/usr/lib | /usr/lib64 | /usr/lib/*-linux-gnu*) ;;	# the system's own libraries stay where they are
+			/usr/lib | /usr/lib64 | /usr/lib/*-linux-gnu* | /usr/include) ;;	# the system's own stay where they are
 			*) mkdir -p "$dest$dir" && cp -a "$dir/." "$dest$dir/" ;;
 		esac
 	done

@@ -1,10 +1,16 @@
 /*
  * audit.c
- *		The sink for audit events: the ledger registers one, the others report.
+ *		How siblings work together without knowing each other: the sink for audit
+ *		events, which the ledger registers, and the sealer of its contents.
  */
 #include "base/base.h"
 
+#include <stdarg.h>
+
+#include "utils/json.h"
+
 static AuditSink sink = NULL;
+static const ContentSealer *content_sealer = NULL;
 
 void
 AuditSinkRegister(AuditSink newsink)
@@ -17,4 +23,88 @@ AuditEmit(const AuditEvent *event)
 {
 	if (sink)
 		sink(event);
+}
+
+char *
+UtcText(TimestampTz at)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
+		return pstrdup("infinity");
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
+					tm.tm_hour, tm.tm_min, tm.tm_sec, fsec);
+}
+
+/* One more member of an object that is begun already, unless value is NULL. */
+static void
+append_member(StringInfo json, const char *key, const char *value)
+{
+	if (value == NULL)
+		return;
+	if (json->len > 1)
+		appendStringInfoString(json, ", ");
+	escape_json(json, key);
+	appendStringInfoString(json, ": ");
+	escape_json(json, value);
+}
+
+static void
+append_members(StringInfo json, const char *key, va_list pairs)
+{
+	for (; key != NULL; key = va_arg(pairs, const char *))
+		append_member(json, key, va_arg(pairs, const char *));
+}
+
+char *
+AuditDetail(const char *key,...)
+{
+	StringInfoData json;
+	va_list		pairs;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	va_start(pairs, key);
+	append_members(&json, key, pairs);
+	va_end(pairs);
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+void
+AuditAdmin(const char *operation, const char *entity_type, const char *entity_id,
+		   const pg_uuid_t *tenant_id,...)
+{
+	StringInfoData json;
+	va_list		pairs;
+	AuditEvent	event = {
+		.action = "configuration",
+		.entity_type = entity_type,
+		.entity_id = entity_id,
+		.tenant_id = tenant_id,
+		.durability = AUDIT_IN_TRANSACTION,
+	};
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	append_member(&json, "operation", operation);
+	va_start(pairs, tenant_id);
+	append_members(&json, va_arg(pairs, const char *), pairs);
+	va_end(pairs);
+	appendStringInfoChar(&json, '}');
+	event.detail = json.data;
+	AuditEmit(&event);
+}
+
+void
+ContentSealerRegister(const ContentSealer *sealer)
+{
+	content_sealer = sealer;
+}
+
+const ContentSealer *
+ContentSealerGet(void)
+{
+	return content_sealer;
 }

@@ -11,6 +11,8 @@ BaseInit(void)
 {
 	if (sodium_init() < 0)
 		elog(FATAL, "libsodium could not be initialised");
+	XactInit();
 	ShmemInit();
 	LabelInit();
+	NamesInit();
 }

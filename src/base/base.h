@@ -23,6 +23,7 @@
 extern void BaseInit(void);
 extern void ShmemInit(void);
 extern void LabelInit(void);
+extern void NamesInit(void);
 
 /* --- shmem.c: named pieces of shared memory ------------------------------ */
 
@@ -104,17 +105,80 @@ extern bool HasClusterRole(Oid userid, const char *role);
  */
 extern bool SessionIsApp(void);
 
-/* --- audit-event sink: the ledger registers, others report ----------------- */
+/* --- plan.c: what a plan needs privileges on --------------------------------- */
+
+/*
+ * Visit every relation, view or foreign table on which running the plan needs
+ * privileges; target: as the one whose rows it changes.  Children of an
+ * inheritance tree need none of their own.
+ */
+typedef void (*VisitRelation) (Oid relid, AclMode required, bool target, void *arg);
+struct PlannedStmt;
+extern void RequiredRelations(const struct PlannedStmt *stmt, VisitRelation visit, void *arg);
+
+/* --- xact.c: last of all before a commit ------------------------------------ */
+
+/*
+ * Called at PRE_COMMIT and PRE_PREPARE after every other such callback of ours:
+ * what those wrote is seen.
+ */
+typedef void (*PreCommitLast) (void);
+extern void PreCommitLastRegister(PreCommitLast callback);
+extern void XactInit(void);
+
+/* --- invalidate.c: when a relation changes ---------------------------------- */
+
+/*
+ * Call back at a relcache invalidation: of the relation, or of all (InvalidOid).
+ * The server has room for ten such callbacks, all libraries counted: ours share
+ * one.  It must not fail.
+ */
+typedef void (*RelationWatcher) (Datum arg, Oid relid);
+extern void RelationWatch(RelationWatcher watcher);
+
+/* --- audit.c: audit-event sink: the ledger registers, others report --------- */
+typedef enum AuditDurability
+{
+	AUDIT_IN_TRANSACTION,		/* comes and goes with the transaction */
+	AUDIT_SURVIVES,				/* kept after a rollback, written by a worker soon */
+	AUDIT_DURABLE				/* on disk when the call returns, else 55000 */
+} AuditDurability;
+
 typedef struct AuditEvent
 {
-	const char *action;			/* e.g. "authenticate", "denied" */
+	const char *action;			/* "authenticate", "denied", "configuration", ... */
 	const char *entity_type;
-	const char *entity_id;
-	const char *detail;			/* never a secret */
-	bool		survives_rollback;
+	const char *entity_id;		/* may be NULL */
+	const char *detail;			/* JSON text or NULL; never a secret */
+	const pg_uuid_t *tenant_id;	/* whose the entity is; NULL: the identity's */
+	AuditDurability durability;
 } AuditEvent;
 typedef void (*AuditSink) (const AuditEvent *event);
 extern void AuditSinkRegister(AuditSink sink);
 extern void AuditEmit(const AuditEvent *event);
+/* RFC 3339 in UTC, with microseconds: independent of the session's settings. */
+extern char *UtcText(TimestampTz at);
+/* A JSON object of texts: pairs of key and value, ended by a NULL key; a NULL
+ * value is left out. */
+extern char *AuditDetail(const char *key,...);
+/*
+ * An administrative act, undone with the transaction: the entry's action is
+ * "configuration", its metadata the operation and the pairs that follow, as
+ * AuditDetail takes them.
+ */
+extern void AuditAdmin(const char *operation, const char *entity_type, const char *entity_id,
+					   const pg_uuid_t *tenant_id,...);
+
+/* --- sealer of ledger contents: the secrets module registers ----------------- */
+typedef struct ContentSealer
+{
+	/* The envelope of a value under the tenant's key, palloc'd; 55000 without one. */
+	void	   *(*seal) (const pg_uuid_t *tenant_id, const void *plain, Size len, Size *sealed_len);
+	/* The value, palloc'd; NULL where it cannot be opened (any more). */
+	void	   *(*open) (const pg_uuid_t *tenant_id, const void *sealed, Size len, Size *plain_len);
+} ContentSealer;
+extern void ContentSealerRegister(const ContentSealer *sealer);
+/* NULL while no such module is there. */
+extern const ContentSealer *ContentSealerGet(void);
 
 #endif							/* BULWARK_BASE_H */

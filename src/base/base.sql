@@ -33,6 +33,7 @@ BEGIN
 			('bulwark_secrets', false, 'trusted back ends: may open credentials'),
 			('bulwark_app', false, 'application logins: may prove an identity and are subject to it'),
 			('bulwark_auditor', false, 'verifies the ledger'),
+			('bulwark_ledger', false, 'owns the view of the ledger; for nobody to be a member of'),
 			('bulwark_maintenance', true, 'bypasses row security for migrations, dumps and reports')
 		) AS v (name, bypass, purpose)
 	LOOP

@@ -61,6 +61,9 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /* Symbols are hidden by default; before 16 the core macro exports too few. */
 #if PG_VERSION_NUM < 160000
@@ -102,11 +105,43 @@ extern int no_such_variable
 #define BW_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* An index made by us, without a check of rights. */
+#if PG_VERSION_NUM >= 160000
+#define BW_DEFINE_INDEX(relid, stmt) \
+	DefineIndex((relid), (stmt), InvalidOid, InvalidOid, InvalidOid, -1, false, false, false, false, true)
+#else
+#define BW_DEFINE_INDEX(relid, stmt) \
+	DefineIndex((relid), (stmt), InvalidOid, InvalidOid, InvalidOid, false, false, false, false, true)
+#endif
+
+/* The number of a relation's file. */
+#if PG_VERSION_NUM >= 160000
+#define BW_FILENODE(rel)	((rel)->rd_locator.relNumber)
+#else
+#define BW_FILENODE(rel)	((rel)->rd_node.relNode)
+#endif
+
+/* Sorted datums come as copies where that is asked for since 16, and always before. */
+#if PG_VERSION_NUM >= 160000
+#define BW_TUPLESORT_GETDATUM(state, value, isnull) \
+	tuplesort_getdatum((state), true, true, (value), (isnull), NULL)
+#else
+#define BW_TUPLESORT_GETDATUM(state, value, isnull) \
+	tuplesort_getdatum((state), true, (value), (isnull), NULL)
+#endif
+
 /* Before a declaration; 18 renamed what stood after it. */
 #if PG_VERSION_NUM >= 180000
 #define BW_NORETURN	pg_noreturn
 #else
 #define BW_NORETURN	__attribute__((noreturn))
+#endif
+
+/* Names in text can fail softly since 16. */
+#if PG_VERSION_NUM >= 160000
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList((string), NULL)
+#else
+#define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList(string)
 #endif
 
 /* A GUC's extra must come from the allocator that guc.c frees it with. */
@@ -118,29 +153,76 @@ extern int no_such_variable
 #define BW_GUC_STRDUP(s)	strdup(s)
 #endif
 
-/* The record of a setting that exists, or NULL. */
+/* The records of all settings. */
+static inline struct config_generic **
+BwAllSettings(int *n)
+{
+#if PG_VERSION_NUM >= 160000
+	return get_guc_variables(n);
+#else
+	*n = GetNumConfigOptions();
+	return get_guc_variables();
+#endif
+}
+
+/* The record of a setting that exists, in whatever case, or NULL. */
 static inline struct config_generic *
 BwFindSetting(const char *name)
 {
 #if PG_VERSION_NUM >= 160000
 	return find_option(name, false, true, 0);
 #else
-	struct config_generic **all = get_guc_variables();
+	int			n;
+	struct config_generic **all = BwAllSettings(&n);
 
-	for (int i = 0; i < GetNumConfigOptions(); i++)
-		if (strcmp(all[i]->name, name) == 0)
+	for (int i = 0; i < n; i++)
+		if (pg_strcasecmp(all[i]->name, name) == 0)
 			return all[i];
 	return NULL;
 #endif
 }
 
 #if PG_VERSION_NUM >= 160000
+#define BW_COMPAT_OPTIONS_OTHER	COMPAT_OPTIONS_OTHER
+#else
+#define BW_COMPAT_OPTIONS_OTHER	COMPAT_OPTIONS_CLIENT
+#endif
+
+#if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	object_ownercheck(DatabaseRelationId, (dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	object_ownercheck(RelationRelationId, (relid), (roleid))
 #else
+#define BW_OWNS_DATABASE(dbid, roleid) \
+	pg_database_ownercheck((dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	pg_class_ownercheck((relid), (roleid))
+#endif
+
+/* What GRANT of a role says beside the roles, as DefElems: 16 has more than ADMIN. */
+#if PG_VERSION_NUM >= 160000
+#define BW_GRANT_ROLE_OPTIONS(stmt)	((stmt)->opt)
+#else
+#define BW_GRANT_ROLE_OPTIONS(stmt) \
+	((stmt)->admin_opt ? list_make1(makeDefElem("admin", (Node *) makeBoolean(true), -1)) : NIL)
+#endif
+
+/* Which privileges a plan needs on relations: nodes of a list, and what is in one. */
+#if PG_VERSION_NUM >= 160000
+#define BW_PERMISSIONS(stmt)	((stmt)->permInfos)
+#define BW_PERMISSION_RELID(node)	(((RTEPermissionInfo *) (node))->relid)
+#define BW_PERMISSION_BITS(node)	(((RTEPermissionInfo *) (node))->requiredPerms)
+#define BW_PERMISSION_OF(stmt, rte) \
+	((rte)->perminfoindex != 0 ? (void *) getRTEPermissionInfo((stmt)->permInfos, (rte)) : NULL)
+#else
+#define BW_PERMISSIONS(stmt)	((stmt)->rtable)
+#define BW_PERMISSION_RELID(node)	(((RangeTblEntry *) (node))->relid)
+#define BW_PERMISSION_BITS(node) \
+	(((RangeTblEntry *) (node))->rtekind == RTE_RELATION ? ((RangeTblEntry *) (node))->requiredPerms : 0)
+#define BW_PERMISSION_OF(stmt, rte)	((void *) (rte))
 #endif
 
 #endif							/* !FRONTEND */

@@ -9,6 +9,28 @@
 #include "utils/inval.h"
 #include "utils/rel.h"
 
+#define MAX_WATCHERS	32
+
+static RelationWatcher watchers[MAX_WATCHERS];
+static int	nwatchers = 0;
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	for (int i = 0; i < nwatchers; i++)
+		watchers[i] (arg, relid);
+}
+
+void
+RelationWatch(RelationWatcher watcher)
+{
+	if (nwatchers == MAX_WATCHERS)
+		elog(ERROR, "too many watchers of relations");
+	if (nwatchers == 0)
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	watchers[nwatchers++] = watcher;
+}
+
 /*
  * Memberships and all that they come from share one signal, an empty table that
  * nobody reads: what is invalidated must be rebuilt, and theirs is read often.

@@ -9,6 +9,8 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "utils/datum.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -111,10 +113,63 @@ TrustedScalar(const char *sql, int nargs, const Oid *types, const Datum *values,
 	return result;
 }
 
+/* --- the private schema's relations, by name ---------------------------------- */
+
+typedef struct KnownRelation
+{
+	NameData	name;			/* hash key: first */
+	Oid			relid;
+} KnownRelation;
+
+static HTAB *known = NULL;
+static bool known_valid = false;
+
+/* Some relation or schema is made, renamed or dropped. */
+static void
+names_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	known_valid = false;
+}
+
+void
+NamesInit(void)
+{
+	CacheRegisterSyscacheCallback(RELNAMENSP, names_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACENAME, names_changed, (Datum) 0);
+}
+
+static void
+known_start(void)
+{
+	HASHCTL		ctl = {.keysize = NAMEDATALEN, .entrysize = sizeof(KnownRelation)};
+
+	if (known != NULL)
+		hash_destroy(known);
+	known = NULL;
+	known = hash_create("bulwark private relations", 64, &ctl, HASH_ELEM | HASH_STRINGS);
+	/* before anything is looked up: an invalidation meanwhile must win */
+	known_valid = true;
+}
+
 Oid
 PrivateRelid(const char *name)
 {
-	Oid			schema = get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
+	KnownRelation *relation;
+	Oid			schema;
+	Oid			relid;
 
-	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+	if (!known_valid)
+		known_start();
+	relation = hash_search(known, name, HASH_FIND, NULL);
+	if (relation != NULL)
+		return relation->relid;
+
+	schema = get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
+	relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+	if (OidIsValid(relid) && known_valid)
+	{
+		relation = hash_search(known, name, HASH_ENTER, NULL);
+		relation->relid = relid;
+	}
+	return relid;
 }

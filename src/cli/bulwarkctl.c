@@ -10,6 +10,8 @@
 
 const Command commands[] = {
 	{"keygen", "FILE", "make a root key in a new file", cmd_keygen},
+	{"verify", "[OPTION...] [FILE]", "verify a ledger: an export, or a server's", cmd_verify},
+	{"checkpoint", "[OPTION...]", "print a ledger's newest checkpoint, or keep it", cmd_checkpoint},
 	{"help", "", "show this list", cmd_help},
 	{NULL, NULL, NULL, NULL}
 };

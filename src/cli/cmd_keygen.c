@@ -12,30 +12,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool
-write_all(int fd, const char *data, size_t len)
-{
-	while (len > 0)
-	{
-		ssize_t		n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return false;
-		data += n;
-		len -= (size_t) n;
-	}
-	return true;
-}
 
 /* Write and close; false with errno, and the file descriptor closed all the same. */
 static bool
@@ -48,22 +30,6 @@ fill_file(int fd, const char *text, size_t len)
 	saved = errno;
 	if (close(fd) != 0 && ok)
 		return false;
-	errno = saved;
-	return ok;
-}
-
-/* Make the new name itself durable. */
-static bool
-sync_directory_of(const char *path)
-{
-	char	   *copy = strdup(path);
-	int			fd = copy != NULL ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	bool		ok = fd >= 0 && fsync(fd) == 0;
-	int			saved = errno;
-
-	if (fd >= 0)
-		close(fd);
-	free(copy);
 	errno = saved;
 	return ok;
 }

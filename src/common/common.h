@@ -7,10 +7,12 @@
 #ifndef BULWARK_COMMON_H
 #define BULWARK_COMMON_H
 
+#include <openssl/sha.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 /* base64url without padding (RFC 4648 section 5), canonical only. */
@@ -20,17 +22,31 @@ extern size_t bw_base64url_encode(const uint8_t *src, size_t len, char *dst);	/*
 /* Decoded length, or -1: a bad character, padding, a non-canonical tail. */
 extern ssize_t bw_base64url_decode(const char *src, size_t len, uint8_t *dst, size_t cap);
 
+/* base64 with padding (RFC 4648 section 4), canonical only. */
+#define BW_BASE64_ENCODED_LEN(n)		(((n) + 2) / 3 * 4)
+#define BW_BASE64_DECODED_MAX(n)		((n) / 4 * 3)
+extern size_t bw_base64_encode(const uint8_t *src, size_t len, char *dst);	/* writes no NUL */
+/* Decoded length, or -1.  dst may be src, else has room for BW_BASE64_DECODED_MAX(len). */
+extern ssize_t bw_base64_decode(const char *src, size_t len, uint8_t *dst);
+
 /* Lower-case hex out; either case in. decode: false unless exactly 2*len digits. */
 extern void bw_hex_encode(const uint8_t *src, size_t len, char *dst);	/* writes no NUL */
 extern bool bw_hex_decode(const char *src, size_t srclen, uint8_t *dst, size_t len);
 
-/* SHA-256, HMAC-SHA256 (libsodium), HKDF-SHA256 (RFC 5869). */
+/* SHA-256, HMAC-SHA256 (OpenSSL's, for its speed), HKDF-SHA256 (RFC 5869). */
 #define BW_SHA256_LEN 32
 extern void bw_sha256(const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
+/* Of one after the other. */
+extern void bw_sha256_two(const void *first, size_t firstlen, const void *second, size_t secondlen,
+						  uint8_t out[BW_SHA256_LEN]);
 extern void bw_hmac_sha256(const uint8_t *key, size_t keylen,
 						   const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
 /* The same with a key that is used often: its two blocks are hashed once. */
-typedef crypto_auth_hmacsha256_state bw_hmac_key;
+typedef struct bw_hmac_key
+{
+	SHA256_CTX	inner;
+	SHA256_CTX	outer;
+} bw_hmac_key;
 extern void bw_hmac_key_init(bw_hmac_key *keyed, const uint8_t *key, size_t keylen);
 extern void bw_hmac_sha256_keyed(const bw_hmac_key *keyed, const void *data, size_t len,
 								 uint8_t out[BW_SHA256_LEN]);
@@ -80,12 +96,61 @@ typedef struct bw_reader
 	bool		failed;
 } bw_reader;
 
-extern void bw_put(bw_writer *w, const void *data, size_t len);
-extern void bw_put_uint(bw_writer *w, uint64_t value, int bytes);
+/* Inline, for every audited row is written with them. */
+static inline void
+bw_put(bw_writer *w, const void *data, size_t len)
+{
+	if (w->failed || len > w->cap - w->len)
+	{
+		w->failed = true;
+		return;
+	}
+	if (len > 0)
+		memcpy(w->data + w->len, data, len);
+	w->len += len;
+}
+
+static inline void
+bw_put_uint(bw_writer *w, uint64_t value, int bytes)
+{
+	uint8_t		be[8];
+
+	for (int i = 0; i < bytes; i++)
+		be[i] = (uint8_t) (value >> (8 * (bytes - 1 - i)));
+	bw_put(w, be, (size_t) bytes);
+}
+
 extern void bw_put_string(bw_writer *w, const char *s);
 extern void bw_get(bw_reader *r, void *data, size_t len);
 extern uint64_t bw_get_uint(bw_reader *r, int bytes);
 extern void bw_get_string(bw_reader *r, char *dst, size_t cap);
 extern bool bw_reader_done(const bw_reader *r);
+/* Unsigned LEB128 without superfluous bytes, and bytes with that for a length. */
+#define BW_VARINT_MAX 10
+static inline int
+bw_varint_encode(uint64_t value, uint8_t dst[BW_VARINT_MAX])	/* its length */
+{
+	int			n = 0;
+
+	for (; value >= 0x80; value >>= 7)
+		dst[n++] = (uint8_t) (value | 0x80);
+	dst[n++] = (uint8_t) value;
+	return n;
+}
+
+static inline void
+bw_put_varint(bw_writer *w, uint64_t value)
+{
+	uint8_t		bytes[BW_VARINT_MAX];
+
+	bw_put(w, bytes, (size_t) bw_varint_encode(value, bytes));
+}
+
+extern void bw_put_bytes(bw_writer *w, const void *data, size_t len);
+extern uint64_t bw_get_varint(bw_reader *r);
+extern uint32_t bw_get_varint32(bw_reader *r);
+/* Where they lie; NULL and failed if they are not all there, or more than max. */
+extern const uint8_t *bw_get_span(bw_reader *r, size_t len);
+extern const uint8_t *bw_get_bytes(bw_reader *r, size_t max, size_t *len);
 
 #endif							/* BULWARK_COMMON_H */

@@ -8,28 +8,6 @@
 #include <string.h>
 
 void
-bw_put(bw_writer *w, const void *data, size_t len)
-{
-	if (w->failed || len > w->cap - w->len)
-	{
-		w->failed = true;
-		return;
-	}
-	memcpy(w->data + w->len, data, len);
-	w->len += len;
-}
-
-void
-bw_put_uint(bw_writer *w, uint64_t value, int bytes)
-{
-	uint8_t		be[8];
-
-	for (int i = 0; i < bytes; i++)
-		be[i] = (uint8_t) (value >> (8 * (bytes - 1 - i)));
-	bw_put(w, be, (size_t) bytes);
-}
-
-void
 bw_put_string(bw_writer *w, const char *s)
 {
 	size_t		len = strlen(s);
@@ -56,12 +34,11 @@ bw_get(bw_reader *r, void *data, size_t len)
 uint64_t
 bw_get_uint(bw_reader *r, int bytes)
 {
-	uint8_t		be[8];
+	const uint8_t *at = bw_get_span(r, (size_t) bytes);
 	uint64_t	value = 0;
 
-	bw_get(r, be, (size_t) bytes);
-	for (int i = 0; i < bytes; i++)
-		value = value << 8 | be[i];
+	for (int i = 0; at != NULL && i < bytes; i++)
+		value = value << 8 | at[i];
 	return value;
 }
 
@@ -89,4 +66,78 @@ bool
 bw_reader_done(const bw_reader *r)
 {
 	return !r->failed && r->pos == r->len;
+}
+
+void
+bw_put_bytes(bw_writer *w, const void *data, size_t len)
+{
+	bw_put_varint(w, len);
+	bw_put(w, data, len);
+}
+
+/* A varint; a superfluous byte or more than 64 bits fail. */
+uint64_t
+bw_get_varint(bw_reader *r)
+{
+	uint64_t	value = 0;
+
+	if (!r->failed && r->pos < r->len && r->data[r->pos] < 0x80)
+		return r->data[r->pos++];	/* as most are */
+	for (int shift = 0; shift < 64 && !r->failed; shift += 7)
+	{
+		uint8_t		byte;
+
+		if (r->pos >= r->len)
+			break;
+		byte = r->data[r->pos++];
+		if (shift == 63 && byte > 1)
+			break;
+		value |= (uint64_t) (byte & 0x7f) << shift;
+		if (byte < 0x80)
+		{
+			if (byte == 0 && shift > 0)
+				break;
+			return value;
+		}
+	}
+	r->failed = true;
+	return 0;
+}
+
+uint32_t
+bw_get_varint32(bw_reader *r)
+{
+	uint64_t	value = bw_get_varint(r);
+
+	if (value > UINT32_MAX)
+		r->failed = true;
+	return r->failed ? 0 : (uint32_t) value;
+}
+
+const uint8_t *
+bw_get_span(bw_reader *r, size_t len)
+{
+	const uint8_t *span = r->data + r->pos;
+
+	if (r->failed || len > r->len - r->pos)
+	{
+		r->failed = true;
+		return NULL;
+	}
+	r->pos += len;
+	return span;
+}
+
+const uint8_t *
+bw_get_bytes(bw_reader *r, size_t max, size_t *len)
+{
+	uint64_t	n = bw_get_varint(r);
+	const uint8_t *span = NULL;
+
+	if (n > max)
+		r->failed = true;
+	else
+		span = bw_get_span(r, (size_t) n);
+	*len = span != NULL ? (size_t) n : 0;
+	return span;
 }

@@ -16,11 +16,20 @@
 static Annotation annotation;
 static bool annotated = false;
 static SubTransactionId annotated_in;
+static const Annotation *lent_annotation = NULL;
 
 const Annotation *
 AnnotationCurrent(void)
 {
+	if (lent_annotation != NULL)
+		return lent_annotation;
 	return annotated ? &annotation : NULL;
+}
+
+void
+AnnotationLend(const Annotation *lent)
+{
+	lent_annotation = lent;
 }
 
 static char *

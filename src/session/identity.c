@@ -19,8 +19,10 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "catalog/objectaccess.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
+#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -62,6 +64,7 @@ static ExecutorRun_hook_type prev_ExecutorRun = NULL;
 static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static planner_hook_type prev_planner = NULL;
+static object_access_hook_type prev_object_access = NULL;
 
 void
 MembershipRegister(const MembershipOps *ops)
@@ -113,9 +116,24 @@ IsTopLevelExpression(Node *expr)
 	return false;
 }
 
+const Identity *
+IdentityOfTransaction(void)
+{
+	return MyProc != NULL && first_lxid == BW_LXID(MyProc) &&
+		first_lxid != InvalidLocalTransactionId ? &first : NULL;
+}
+
 void
 RefuseToken(const char *cause)
 {
+	AuditEvent	event = {
+		.action = "authenticate",
+		.entity_type = "token",
+		.detail = AuditDetail("outcome", "refused", "cause", cause, NULL),
+		.durability = AUDIT_SURVIVES,
+	};
+
+	AuditEmit(&event);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 			 errmsg("token or ticket refused"),
@@ -356,6 +374,8 @@ statement_boundary(bool begins)
 {
 	if (begins && statement_depth == 0)
 		none_read = false;
+	if (begins)
+		IntrospectionBegin();
 	if (IsTransactionState())
 		AcceptInvalidationMessages();
 	IdentityBump();
@@ -471,6 +491,7 @@ identity_planner(Query *parse, const char *query_string, int cursorOptions, Para
 {
 	PlannedStmt *result;
 
+	IntrospectionBegin();
 	planner_depth++;
 	PG_TRY();
 	{
@@ -485,6 +506,17 @@ identity_planner(Query *parse, const char *query_string, int cursorOptions, Para
 	}
 	PG_END_TRY();
 	return result;
+}
+
+/* The protocol's function call runs no statement: it is one by itself. */
+static void
+identity_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, classid, objectid, subid, arg);
+	if (access == OAT_FUNCTION_EXECUTE && debug_query_string == NULL && statement_depth == 0 &&
+		whereToSendOutput == DestRemote)
+		statement_boundary(true);
 }
 
 static void
@@ -544,10 +576,13 @@ SessionInit(void)
 	ProcessUtility_hook = identity_ProcessUtility;
 	prev_planner = planner_hook;
 	planner_hook = identity_planner;
+	prev_object_access = object_access_hook;
+	object_access_hook = identity_object_access;
 
 	RegisterXactCallback(identity_xact, NULL);
 	RegisterSubXactCallback(identity_subxact, NULL);
 
 	ResidueInit();
 	HideInit();
+	IntrospectionInit();
 }

@@ -170,6 +170,30 @@ store_keys(Datum issuer_id, const char *issuer, List *keys)
 				2, delete_types, delete_values, NULL);
 }
 
+/* Which keys: the thumbprints (RFC 7638) of public ones, separated by spaces. */
+static char *
+keys_text(List *keys)
+{
+	StringInfoData buf;
+	ListCell   *cell;
+
+	initStringInfo(&buf);
+	foreach(cell, keys)
+	{
+		const JwkKey *key = lfirst(cell);
+		char		text[BW_BASE64URL_ENCODED_LEN(BW_SHA256_LEN)];
+		size_t		len = bw_base64url_encode(key->thumbprint, BW_SHA256_LEN, text);
+
+		if (buf.len > 0)
+			appendStringInfoChar(&buf, ' ');
+		if (key->secret)
+			appendStringInfoString(&buf, "symmetric");
+		else
+			appendBinaryStringInfo(&buf, text, len);
+	}
+	return buf.data;
+}
+
 static void
 raise_no_issuer(const char *issuer)
 {
@@ -249,6 +273,8 @@ bulwark_issuer_create(PG_FUNCTION_ARGS)
 				 errhint("bulwark.issuer_set_jwks() replaces its keys.")));
 	store_keys(id, issuer, keys);
 	TrustedEnd(&scope);
+	AuditAdmin("issuer_create", "issuer", issuer, NULL, "audience", TextDatumGetCString(values[1]),
+			   "keys", keys_text(keys), NULL);
 	PG_RETURN_DATUM(id);
 }
 
@@ -262,6 +288,7 @@ bulwark_issuer_set_jwks(PG_FUNCTION_ARGS)
 	Datum		name;
 	Datum		id;
 	Datum		algorithms;
+	List	   *keys;
 	bool		found;
 	TrustedScope scope;
 
@@ -277,8 +304,10 @@ bulwark_issuer_set_jwks(PG_FUNCTION_ARGS)
 		raise_no_issuer(issuer);
 	algorithms = TrustedScalar("SELECT algorithms FROM bulwark_internal.issuers WHERE issuer = $1",
 							   1, &type, &name, NULL, NULL, NULL);
-	store_keys(id, issuer, usable_keys(jwks, JwsAlgorithmSet(DatumGetArrayTypeP(algorithms))));
+	keys = usable_keys(jwks, JwsAlgorithmSet(DatumGetArrayTypeP(algorithms)));
+	store_keys(id, issuer, keys);
 	TrustedEnd(&scope);
+	AuditAdmin("issuer_set_jwks", "issuer", issuer, NULL, "keys", keys_text(keys), NULL);
 	PG_RETURN_VOID();
 }
 
@@ -301,5 +330,6 @@ bulwark_issuer_drop(PG_FUNCTION_ARGS)
 	if (dropped == 0)
 		raise_no_issuer(issuer);
 	TrustedEnd(&scope);
+	AuditAdmin("issuer_drop", "issuer", issuer, NULL, NULL);
 	PG_RETURN_VOID();
 }

@@ -61,7 +61,7 @@ invalidate(Datum arg, Oid relid)
 void
 IssuerCacheInit(void)
 {
-	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+	RelationWatch(invalidate);
 }
 
 static Datum

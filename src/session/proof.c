@@ -48,19 +48,6 @@ uuid_text(const pg_uuid_t *uuid)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
-/* RFC 3339, UTC, microseconds: independent of the session's settings. */
-static char *
-timestamp_text(TimestampTz at)
-{
-	struct pg_tm tm;
-	fsec_t		fsec;
-
-	if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
-		return pstrdup("infinity");
-	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
-					tm.tm_hour, tm.tm_min, tm.tm_sec, fsec);
-}
-
 const char *
 ProofName(const Identity *identity)
 {
@@ -99,7 +86,7 @@ describe_identity(FunctionCallInfo fcinfo)
 		json_text(&state, WJB_ELEM, lfirst(lc));
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	json_key(&state, "expires_at");
-	json_text(&state, WJB_VALUE, timestamp_text(identity->expires_at));
+	json_text(&state, WJB_VALUE, UtcText(identity->expires_at));
 	json_key(&state, "proof");
 	json_text(&state, WJB_VALUE, ProofName(identity));
 	json_key(&state, "assumed_by");
@@ -121,6 +108,22 @@ require_use_for_local(FunctionCallInfo fcinfo, bool is_local, const char *name)
 				 errhint("Use BEGIN first, or call it in the function whose statements it is to serve.")));
 }
 
+/* Somebody has come in; the ledger keeps one entry a token. */
+static void
+report_proved(const Identity *identity)
+{
+	AuditEvent	event = {
+		.action = "authenticate",
+		.entity_type = "principal",
+		.entity_id = uuid_text(&identity->principal_id),
+		.detail = AuditDetail("outcome", "accepted", "proof", ProofName(identity), NULL),
+		.tenant_id = &identity->tenant_id,
+		.durability = AUDIT_SURVIVES,
+	};
+
+	AuditEmit(&event);
+}
+
 /* The identity just set must be in force, or something has changed meanwhile. */
 static Datum
 set_and_describe(FunctionCallInfo fcinfo, const Identity *identity, bool is_local)
@@ -128,6 +131,7 @@ set_and_describe(FunctionCallInfo fcinfo, const Identity *identity, bool is_loca
 	IdentitySet(identity, is_local);
 	if (IdentityCurrent() == NULL)
 		RefuseToken("the identity is not in force (expired, stale standby, or revoked meanwhile)");
+	report_proved(identity);
 	return describe_identity(fcinfo);
 }
 
@@ -200,7 +204,7 @@ bulwark_assume(PG_FUNCTION_ARGS)
 	identity.tenant_id = *PG_GETARG_UUID_P(1);
 	identity.proof = PROOF_ASSUMED;
 	strlcpy(identity.assumed_by, GetUserNameFromId(login, false), sizeof(identity.assumed_by));
-	if (!superuser_arg(login) && !ops->service_allows(identity.assumed_by, &identity.tenant_id))
+	if (!superuser_arg(login) && !ops->service_allows(login, &identity.tenant_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to assume an identity"),

@@ -3,9 +3,10 @@
  *		An identity leaves nothing in the session.  A pooled connection serves
  *		one tenant after another under one login, so an application login may
  *		not leave behind what the next one would run into: temporary objects
- *		that shadow tables, prepared statements, cursors that outlive their
- *		transaction, settings that decide what a name or a policy means, a new
- *		password of the login itself.
+ *		that shadow tables, prepared statements, cursors and locks that outlive their
+ *		transaction, settings that decide what a statement means, a new password of
+ *		the login itself; nor a prepared transaction, which any session of the login
+ *		may then commit or roll back.
  *
  *		A statement that would is refused at once, and so is, for every login, a COMMIT in a
  *		loop over a query, which keeps the query's rows for what comes after it.  What no statement shows
@@ -15,11 +16,13 @@
 #include "session/session.h"
 
 #include "access/xact.h"
+#include "catalog/objectaccess.h"
 #include "commands/prepare.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
+#include "utils/fmgroids.h"
 
 typedef enum SessionState
 {
@@ -35,17 +38,9 @@ static const struct config_enum_entry session_state_options[] = {
 
 static int	session_state = SESSION_STATE_REFUSE;
 
-/* Settings that may not outlive a transaction once the session has had an identity. */
-static const char *const bound_settings[] = {
-	"search_path", "role", "row_security",
-	"transform_null_equals",
-	"debug_print_parse", "debug_print_rewritten", "debug_print_plan"
-};
-
-static struct config_generic *bound_records[lengthof(bound_settings)];
-
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static ExecutorRun_hook_type prev_ExecutorRun = NULL;
+static object_access_hook_type prev_object_access = NULL;
 
 BW_NORETURN static void refuse(const char *what, const char *hint);
 
@@ -90,15 +85,6 @@ created_relation(Node *stmt)
 		default:
 			return NULL;
 	}
-}
-
-static bool
-is_bound_setting(const char *name)
-{
-	for (int i = 0; i < lengthof(bound_settings); i++)
-		if (name != NULL && pg_strcasecmp(name, bound_settings[i]) == 0)
-			return true;
-	return false;
 }
 
 /* Another's statement: any that this transaction has not prepared. */
@@ -152,8 +138,8 @@ check_statement(Node *stmt)
 			{
 				VariableSetStmt *set = (VariableSetStmt *) stmt;
 
-				if (IdentityEverSet() && !set->is_local && is_bound_setting(set->name) &&
-					(set->kind == VAR_SET_VALUE || set->kind == VAR_SET_CURRENT))
+				if (!set->is_local && (set->kind == VAR_SET_VALUE || set->kind == VAR_SET_CURRENT) &&
+					SettingIsBound(set->name))
 					refuse(psprintf("SET %s for the session", set->name), HINT_SET_LOCAL);
 			}
 			break;
@@ -230,60 +216,53 @@ residue_ExecutorRun(BW_RUN_PARAMS)
 		standard_ExecutorRun(BW_RUN_ARGS);
 }
 
+/* Does it take an advisory lock that the session keeps? */
 static bool
-same_string(const char *a, const char *b)
+takes_session_lock(Oid function)
 {
-	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+	switch (function)
+	{
+		case F_PG_ADVISORY_LOCK_INT8:
+		case F_PG_ADVISORY_LOCK_SHARED_INT8:
+		case F_PG_TRY_ADVISORY_LOCK_INT8:
+		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT8:
+		case F_PG_ADVISORY_LOCK_INT4_INT4:
+		case F_PG_ADVISORY_LOCK_SHARED_INT4_INT4:
+		case F_PG_TRY_ADVISORY_LOCK_INT4_INT4:
+		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT4_INT4:
+			return true;
+		default:
+			return false;
+	}
 }
 
-/*
- * Will the setting have, after this transaction's commit, a value that is
- * neither its reset value nor the one from before?  What RESET gives stays
- * possible.
- */
-static bool
-setting_survives(struct config_generic *setting)
+static void
+residue_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
 {
-	GucStack   *stack = setting->stack;
-
-	if (stack == NULL || (stack->state != GUC_SET && stack->state != GUC_SET_LOCAL))
-		return false;
-
-	if (setting->vartype == PGC_STRING)
-	{
-		struct config_string *string = (struct config_string *) setting;
-		const char *kept = stack->state == GUC_SET ? *string->variable : stack->masked.val.stringval;
-
-		return !same_string(kept, string->reset_val) && !same_string(kept, stack->prior.val.stringval);
-	}
-	else
-	{
-		struct config_bool *boolean = (struct config_bool *) setting;
-		bool		kept = stack->state == GUC_SET ? *boolean->variable : stack->masked.val.boolval;
-
-		Assert(setting->vartype == PGC_BOOL);
-		return kept != boolean->reset_val && kept != stack->prior.val.boolval;
-	}
+	if (prev_object_access)
+		prev_object_access(access, classid, objectid, subid, arg);
+	if (access == OAT_FUNCTION_EXECUTE && takes_session_lock(objectid) &&
+		session_state == SESSION_STATE_REFUSE && IdentityOfTransaction() != NULL && SessionIsApp())
+		refuse("an advisory lock of the session under an identity",
+			   "Use pg_advisory_xact_lock(), or take it outside the identity's transaction.");
 }
 
 /* What the transaction would leave behind if it committed, or NULL. */
 static const char *
 transaction_residue(const char **hint)
 {
+	const char *setting;
+
 	if (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE)
 	{
 		*hint = HINT_NOT_SHARED;
 		return "a temporary object";
 	}
-	for (int i = 0; i < lengthof(bound_settings) && IdentityEverSet(); i++)
-	{
-		if (setting_survives(bound_records[i]))
-		{
-			*hint = HINT_SET_LOCAL;
-			return psprintf("a value of %s that outlives its transaction", bound_settings[i]);
-		}
-	}
-	return NULL;
+	setting = SettingSurvivor();
+	if (setting == NULL)
+		return NULL;
+	*hint = HINT_SET_LOCAL;
+	return psprintf("a value of %s that outlives its transaction", setting);
 }
 
 /* The last moment at which the transaction can be refused. */
@@ -293,9 +272,14 @@ residue_xact(XactEvent event, void *arg)
 	const char *residue;
 	const char *hint;
 
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		SettingTransactionEnd();
 	if ((event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE) ||
 		session_state != SESSION_STATE_REFUSE)
 		return;
+	if (event == XACT_EVENT_PRE_PREPARE && IdentityOfTransaction() != NULL && SessionIsApp())
+		refuse("PREPARE TRANSACTION under an identity",
+			   "A transaction manager needs bulwark.session_state = allow in the configuration file.");
 	residue = transaction_residue(&hint);
 	if (residue != NULL && SessionIsApp())
 		refuse(residue, hint);
@@ -310,12 +294,12 @@ ResidueInit(void)
 							 &session_state, SESSION_STATE_REFUSE, session_state_options,
 							 PGC_SIGHUP, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 
-	for (int i = 0; i < lengthof(bound_settings); i++)
-		bound_records[i] = BwFindSetting(bound_settings[i]);
-
+	SettingInit();
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = residue_ProcessUtility;
 	prev_ExecutorRun = ExecutorRun_hook;
 	ExecutorRun_hook = residue_ExecutorRun;
+	prev_object_access = object_access_hook;
+	object_access_hook = residue_object_access;
 	RegisterXactCallback(residue_xact, NULL);
 }

@@ -55,7 +55,7 @@ typedef struct MembershipOps
 	 * disabled or has no membership in that tenant. Wants the scope set. */
 	bool		(*load_generations) (Identity *identity);
 	/* May this service login (impersonator, secrets) act in that tenant? */
-	bool		(*service_allows) (const char *login, const pg_uuid_t *tenant_id);
+	bool		(*service_allows) (Oid login, const pg_uuid_t *tenant_id);
 	/* e-mail, tenant slug, role names for identity(); palloc'd */
 	void		(*describe) (const Identity *identity, const void *membership,
 							 char **email, char **tenant_slug, List **roles);
@@ -92,6 +92,10 @@ IdentityCurrent(void)
 
 /* The same without counting as reading: for hooks that only ask. */
 extern const EffectiveIdentity *IdentityPeek(void);
+
+/* The identity that this transaction has had, in force still or not; NULL: none.
+ * Looks at nothing but memory, so that it serves while an error is handled. */
+extern const Identity *IdentityOfTransaction(void);
 
 /* Set a proved identity for this transaction (or the session); 55000 when the
  * transaction had another, or a running statement has already read none. */
@@ -154,6 +158,9 @@ typedef struct Annotation
 	char	   *metadata;		/* JSON text */
 } Annotation;
 extern const Annotation *AnnotationCurrent(void);
+/* What another back end's transaction was annotated with, until the next call,
+ * for the worker that writes its entries; NULL: nothing. */
+extern void AnnotationLend(const Annotation *lent);
 
 /* live.c: slots in shared memory, one a back end */
 typedef struct LiveIdentity
@@ -178,12 +185,31 @@ extern bool StandbyIsFresh(void);
 extern void ResidueInit(void);
 
 /*
+ * setting.c: may an application login change this setting for the session, here
+ * and now?  The setting that would wrongly outlive this transaction, or NULL.
+ */
+extern bool SettingIsBound(const char *name);
+extern const char *SettingSurvivor(void);
+extern void SettingTransactionEnd(void);
+extern void SettingInit(void);
+
+/*
  * hide.c: no log line and no view shows a ticket or a token.  HideSecrets
  * overwrites each in text, in place and at the same length, and says whether
  * there was any.
  */
 extern bool HideSecrets(char *text);
 extern void HideInit(void);
+
+/*
+ * introspection.c: what an application login may ask the server about its work.
+ * A statement begins with IntrospectionBegin().
+ */
+#define DETAIL_COUNTS_ROWS	"It counts rows of other tenants."
+extern bool IntrospectionRefused(void);
+BW_NORETURN extern void RefuseIntrospection(const char *what, const char *detail);
+extern void IntrospectionBegin(void);
+extern void IntrospectionInit(void);
 
 extern void SessionInit(void);
 

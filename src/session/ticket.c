@@ -301,5 +301,5 @@ TicketInit(void)
 							   &realm_setting, "", PGC_SIGHUP,
 							   GUC_DISALLOW_IN_AUTO_FILE | GUC_SUPERUSER_ONLY,
 							   check_realm, assign_realm, NULL);
-	CacheRegisterRelcacheCallback(realm_relcache_callback, (Datum) 0);
+	RelationWatch(realm_relcache_callback);
 }

@@ -7,6 +7,7 @@
  */
 #include "keyring/keyring.h"
 #include "session/jose.h"
+#include "keyring/keyring.h"
 
 #include <math.h>
 

@@ -58,34 +58,46 @@ grant_of_arguments(FunctionCallInfo fcinfo, int first)
 					VARDATA_ANY(action), VARSIZE_ANY_EXHDR(action));
 }
 
+static CallSite *
+site_new(FunctionCallInfo fcinfo, int first)
+{
+	CallSite   *site = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(CallSite));
+
+	site->constant = get_fn_expr_arg_stable(fcinfo->flinfo, first) &&
+		get_fn_expr_arg_stable(fcinfo->flinfo, first + 1);
+	if (first > 0)
+		site->type = getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 0));
+	fcinfo->flinfo->fn_extra = site;
+	return site;
+}
+
 static const Grant *
+site_recompute(FunctionCallInfo fcinfo, int first, CallSite *site)
+{
+	uint64		epoch = IdentityEpoch;
+
+	if (!site->constant)
+		return grant_of_arguments(fcinfo, first);
+	site->grant = grant_of_arguments(fcinfo, first);
+	site->epoch = epoch;
+	return site->grant;
+}
+
+/* At every row: no more than comparisons while nothing has changed. */
+static pg_attribute_always_inline const Grant *
 site_grant(FunctionCallInfo fcinfo, int first, CallSite **result)
 {
 	CallSite   *site = fcinfo->flinfo->fn_extra;
 
 	if (unlikely(site == NULL))
-	{
-		site = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(CallSite));
-		site->constant = get_fn_expr_arg_stable(fcinfo->flinfo, first) &&
-			get_fn_expr_arg_stable(fcinfo->flinfo, first + 1);
-		if (first > 0)
-			site->type = getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 0));
-		fcinfo->flinfo->fn_extra = site;
-	}
+		site = site_new(fcinfo, first);
 	*result = site;
 
 	/* Also asked when nothing has changed: reading none must be noticed. */
 	if (IdentityCurrent() == NULL)
 		return NULL;
-	if (!site->constant)
-		return grant_of_arguments(fcinfo, first);
-	if (site->epoch != IdentityEpoch)
-	{
-		uint64		epoch = IdentityEpoch;
-
-		site->grant = grant_of_arguments(fcinfo, first);
-		site->epoch = epoch;
-	}
+	if (unlikely(site->epoch != IdentityEpoch))
+		return site_recompute(fcinfo, first, site);
 	return site->grant;
 }
 

@@ -47,6 +47,12 @@ TimeArg(TimestampTz time)
 }
 
 static inline Arg
+OidArg(Oid value)
+{
+	return (Arg) {OIDOID, ObjectIdGetDatum(value), false};
+}
+
+static inline Arg
 ArrayArg(Oid type, const ArrayType *array)
 {
 	return (Arg) {type, PointerGetDatum(array), array == NULL};
@@ -78,10 +84,6 @@ extern bool ArgBool(FunctionCallInfo fcinfo, int n);
 extern pg_uuid_t *NewUuid(void);
 extern char *UuidText(const pg_uuid_t *uuid);
 extern bool UuidEquals(const pg_uuid_t *a, const pg_uuid_t *b);
-
-/* Report an administrative act; it is undone with the transaction. */
-extern void AdminEvent(const char *action, const char *entity_type, const pg_uuid_t *id,
-					   const char *detail);
 
 /* --- authority.c ------------------------------------------------------------- */
 /* "role NAME" or "principal ID": who granted. */

@@ -101,7 +101,8 @@ bulwark_affiliation_create(PG_FUNCTION_ARGS)
 		set_parent(tenant_id, id, parent_id);
 	TrustedEnd(&scope);
 
-	AdminEvent("affiliation_create", "affiliation", id, slug);
+	AuditAdmin("affiliation_create", "affiliation", UuidText(id), tenant_id, "slug", slug,
+			   "parent", parent_id ? UuidText(parent_id) : NULL, NULL);
 	PG_RETURN_UUID_P(id);
 }
 
@@ -165,7 +166,8 @@ bulwark_affiliation_move(PG_FUNCTION_ARGS)
 				  ARGS(UuidArg(id)));
 	TrustedEnd(&scope);
 
-	AdminEvent("affiliation_move", "affiliation", id, parent_id ? UuidText(parent_id) : NULL);
+	AuditAdmin("affiliation_move", "affiliation", UuidText(id), tenant_id,
+			   "parent", parent_id ? UuidText(parent_id) : NULL, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -185,9 +187,10 @@ bulwark_affiliation_drop(PG_FUNCTION_ARGS)
 	TrustedScope scope;
 	Authority	who = CallerAuthority();
 	pg_uuid_t  *id = ArgUuid(fcinfo, 0, "affiliation_id");
+	pg_uuid_t  *tenant_id;
 
 	TrustedBegin(&scope);
-	(void) lock_tenant_of(&who, id);
+	tenant_id = lock_tenant_of(&who, id);
 	refuse_used("SELECT EXISTS (SELECT FROM bulwark_internal.affiliation_parents WHERE parent_id = $1)",
 				id, "affiliations below it", "Move or drop them first.");
 	refuse_used("SELECT EXISTS (SELECT FROM bulwark_internal.memberships WHERE affiliation_id = $1)",
@@ -195,6 +198,6 @@ bulwark_affiliation_drop(PG_FUNCTION_ARGS)
 	AdminExec("DELETE FROM bulwark_internal.affiliations WHERE affiliation_id = $1", ARGS(UuidArg(id)));
 	TrustedEnd(&scope);
 
-	AdminEvent("affiliation_drop", "affiliation", id, NULL);
+	AuditAdmin("affiliation_drop", "affiliation", UuidText(id), tenant_id, NULL);
 	PG_RETURN_VOID();
 }

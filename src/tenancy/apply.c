@@ -141,7 +141,7 @@ register_relation(const Protection *p)
 				"			LEFT JOIN pg_roles r ON r.oid = g.grantee "
 				"			WHERE g.privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES', 'MAINTAIN') "
 				"				AND g.grantor = c.relowner AND g.grantee <> c.relowner "
-				"				AND (g.grantee = 0 OR NOT r.rolsuper AND pg_has_role(g.grantee, '" ROLE_APP "', 'MEMBER'))), '[]')) "
+				"				AND (g.grantee = 0 OR NOT r.rolsuper AND g.grantee IN (SELECT oid FROM bulwark_internal.app_grantees))), '[]')) "
 				"FROM pg_class c WHERE c.oid = $1",
 				lengthof(types), types, values, isnull);
 	TrustedEnd(&scope);
@@ -246,7 +246,7 @@ revoke_grants(Oid relid)
 	rest = trusted_list("SELECT DISTINCT format('\"%s\" (granted by \"%s\")', r.rolname, g.grantor::regrole) "
 						"FROM pg_class c, aclexplode(c.relacl) g JOIN pg_roles r ON r.oid = g.grantee "
 						"WHERE c.oid = $1 AND g.privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES', 'MAINTAIN') "
-						"AND g.grantee <> c.relowner AND NOT r.rolsuper AND pg_has_role(g.grantee, '" ROLE_APP "', 'MEMBER')", relid);
+						"AND g.grantee <> c.relowner AND NOT r.rolsuper AND g.grantee IN (SELECT oid FROM bulwark_internal.app_grantees)", relid);
 	if (rest != NIL)
 		ereport(WARNING,
 				(errmsg("application role %s keeps TRUNCATE, TRIGGER, REFERENCES or MAINTAIN on \"%s\"",

@@ -68,6 +68,10 @@ UNION ALL
 		format('No policy applies to %s: ALTER ROLE %I NOBYPASSRLS, and let it be a member of bulwark_maintenance where it must see all.', rolname, rolname)
 	FROM pg_roles WHERE rolbypassrls AND NOT rolsuper AND rolname <> 'bulwark_maintenance'
 UNION ALL
+	SELECT NULL, 'service_scopes', 'warning',
+		format('The limit of %I was set under the name %I, by which a dump carries it: call bulwark.service_scope(%L, ...) again.', r.rolname, s.role, r.rolname)
+	FROM bulwark_internal.service_scopes s JOIN pg_roles r ON r.oid = s.role_oid WHERE r.rolname <> s.role
+UNION ALL
 	SELECT NULL, 'cluster_roles', 'fail',
 		format('%s must be without LOGIN and attributes, and has %s: ALTER ROLE %I %s.', r.rolname,
 			string_agg(x.attribute, ', ' ORDER BY x.n), r.rolname, string_agg('NO' || x.attribute, ' ' ORDER BY x.n))
@@ -209,6 +213,14 @@ UNION ALL
 		WHERE g.grantee <> p.proowner AND g.grantee IN (SELECT oid FROM bulwark_internal.app_grantees)) g
 	WHERE g.names IS NOT NULL
 UNION ALL
+	SELECT NULL, 'session_languages', 'warning',
+		format('%s can use language %I, whose variables and functions outlive a transaction, for the next tenant in the session: '
+			'REVOKE USAGE ON LANGUAGE %I FROM %s.', g.names, l.lanname, l.lanname, g.names)
+	FROM pg_language l
+	CROSS JOIN LATERAL (SELECT bulwark_internal.role_names(array_agg(g.grantee)) AS names FROM aclexplode(coalesce(l.lanacl, acldefault('l', l.lanowner))) g
+		WHERE g.grantee <> l.lanowner AND g.grantee IN (SELECT oid FROM bulwark_internal.app_grantees)) g
+	WHERE l.lanpltrusted AND l.lanname NOT IN ('sql', 'plpgsql') AND g.names IS NOT NULL
+UNION ALL
 	SELECT NULL, 'foreign_access', 'warning',
 		format('%s can use %s, and reach databases past this session''s identity: REVOKE ALL ON %s FROM %s.', g.names, o.what, o.what, g.names)
 	FROM (
@@ -254,6 +266,7 @@ CREATE FUNCTION bulwark_internal.check_settings() RETURNS SETOF bulwark_internal
 	SELECT NULL::regclass, 'settings', w.status, format('%s is %s%s: %s', w.name, w.value, s.place, w.danger)
 	FROM (VALUES
 		('bulwark.session_state', 'allow', 'warning', 'what one tenant leaves in a session reaches the next where connections are shared.'),
+		('bulwark.introspection', 'allow', 'fail', 'application logins can count rows of other tenants by value.'),
 		('bulwark.allow_session_identity', 'on', 'warning', 'an identity outlives its transaction where connections are shared.'),
 		('bulwark.new_tables', 'ignore', 'warning', 'new tables with a tenant column are not protected.'),
 		('bulwark.new_tables', 'warn', 'warning', 'new tables with a tenant column are not protected.'),

@@ -4,12 +4,15 @@
  *		and the end of every command, when what was noted is settled.
  */
 #include "tenancy/ddl.h"
+#include "tenancy/protect.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "commands/extension.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -68,26 +71,40 @@ grants_ungoverned(const GrantStmt *stmt)
 	return false;
 }
 
-/* Does any of these roles reach the application logins? */
+/* Is an application role among these, or a member of one of these? */
 static bool
 reaches_app(List *grantees)
 {
 	Oid			app = get_role_oid(ROLE_APP, true);
+	List	   *roles = NIL;
+	Relation	catalog;
+	SysScanDesc scan;
+	HeapTuple	tuple;
 	ListCell   *lc;
+	bool		reached = false;
 
 	foreach(lc, grantees)
 	{
 		RoleSpec   *spec = lfirst_node(RoleSpec, lc);
-		Oid			role;
 
 		if (spec->roletype == ROLESPEC_PUBLIC)
 			return true;
-		role = get_rolespec_oid(spec, true);
-		if (OidIsValid(role) && OidIsValid(app) && !superuser_arg(role) &&
-			is_member_of_role_nosuper(role, app))
-			return true;
+		roles = lappend_oid(roles, get_rolespec_oid(spec, true));
 	}
-	return false;
+	catalog = table_open(AuthIdRelationId, AccessShareLock);
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	while (!reached && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
+
+		if (form->rolsuper || !is_member_of_role_nosuper(form->oid, app))
+			continue;
+		foreach(lc, roles)
+			reached = reached || is_member_of_role_nosuper(form->oid, lfirst_oid(lc));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return reached;
 }
 
 /* A protected relation in one of these schemas, or InvalidOid. */
@@ -229,6 +246,35 @@ check_label(const SecLabelStmt *stmt)
 		RefuseApp(named_relation(makeRangeVarFromNameList(name)), "SECURITY LABEL");
 }
 
+/*
+ * LOCK TABLE of an application login: a lock that keeps other tenants from their
+ * rows.  What a view is over, and so what its lock would reach, is not looked up.
+ */
+static void
+check_lock(const LockStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->mode <= RowExclusiveLock || !SessionIsApp())
+		return;
+	foreach(lc, stmt->relations)
+	{
+		RangeVar   *name = lfirst_node(RangeVar, lc);
+		Oid			relid = named_relation(name);
+		ListCell   *child;
+
+		if (!OidIsValid(relid))
+			continue;
+		if (get_rel_relkind(relid) == RELKIND_VIEW)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("LOCK TABLE of a view is not allowed for an application login"),
+					 errhint("Modes up to ROW EXCLUSIVE are allowed, and SELECT ... FOR UPDATE.")));
+		foreach(child, name->inh ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid))
+			RefuseApp(lfirst_oid(child), "LOCK TABLE in a mode that other tenants wait for");
+	}
+}
+
 /* A dump brings a policy or trigger of ours that is there already: true, skip it. */
 static bool
 brings_the_same(Node *stmt, const char *source)
@@ -291,6 +337,9 @@ check_command(Node *stmt, const char *source)
 		case T_ExplainStmt:
 			check_copied_rows(stmt);
 			break;
+		case T_LockStmt:
+			check_lock((LockStmt *) stmt);
+			break;
 		case T_CreatePublicationStmt:
 			check_publication(((CreatePublicationStmt *) stmt)->pubobjects);
 			break;
@@ -315,9 +364,21 @@ ddl_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 				   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	int			guc_level = 0;
+	List	   *guards = NIL;
 
 	if (DdlWatched() && check_command(pstmt->utilityStmt, queryString))
 		return;
+
+	if (IsA(pstmt->utilityStmt, ConstraintsSetStmt) && OidIsValid(PrivateRelid("protections")))
+		guards = FkGuardsOf(((ConstraintsSetStmt *) pstmt->utilityStmt)->constraints);
+	if (guards != NIL)
+	{
+		ConstraintsSetStmt *set;
+
+		pstmt = copyObject(pstmt);
+		set = (ConstraintsSetStmt *) pstmt->utilityStmt;
+		set->constraints = list_concat(set->constraints, guards);
+	}
 
 	if (brings_our_rows(pstmt->utilityStmt))
 	{

@@ -54,24 +54,10 @@ static const PartCatalog part_catalogs[] = {
 	Anum_pg_index_indrelid, 0, "index"},
 };
 
-/* What we need to know of such a thing. */
-typedef struct Part
-{
-	const char *what;
-	Oid			relid;
-	NameData	name;
-	bool		internal;		/* a foreign key's trigger, say */
-	bool		rewritten;		/* not the row that made it */
-	char		enabled;		/* trigger */
-	Oid			referenced;		/* foreign key: the other table */
-} Part;
-
 static object_access_hook_type prev_object_access = NULL;
 
-/* Read the thing; false if the catalog has none under that snapshot, or if
- * things of this class belong to no relation. */
-static bool
-read_part(Oid classid, Oid objectid, Snapshot snapshot, Part *part)
+bool
+DdlReadPart(Oid classid, Oid objectid, Snapshot snapshot, DdlPart *part)
 {
 	const PartCatalog *catalog = NULL;
 	Relation	rel;
@@ -103,6 +89,7 @@ read_part(Oid classid, Oid objectid, Snapshot snapshot, Part *part)
 		{
 			part->internal = ((Form_pg_trigger) GETSTRUCT(tuple))->tgisinternal;
 			part->enabled = ((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled;
+			part->function = ((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid;
 		}
 		else if (classid == ConstraintRelationId)
 			part->referenced = ((Form_pg_constraint) GETSTRUCT(tuple))->confrelid;
@@ -114,7 +101,7 @@ read_part(Oid classid, Oid objectid, Snapshot snapshot, Part *part)
 
 /* Is it one of our policies or triggers on a protected relation? */
 static bool
-is_our_part(Oid classid, const Part *part)
+is_our_part(Oid classid, const DdlPart *part)
 {
 	return (classid == PolicyRelationId || classid == TriggerRelationId) &&
 		ProtectionPartName(NameStr(part->name)) &&
@@ -178,10 +165,10 @@ is_key_column(const Protection *protection, const char *column)
 static void
 relation_created(Oid relid)
 {
-	Part		index;
+	DdlPart		index;
 
 	/* An index's expressions would read every row. */
-	if (read_part(IndexRelationId, relid, SnapshotSelf, &index))
+	if (DdlReadPart(IndexRelationId, relid, SnapshotSelf, &index))
 		RefuseApp(index.relid, "CREATE INDEX");
 	else if (is_new_table(relid))
 		SettleRelation(SETTLE_CREATED, relid);
@@ -198,9 +185,9 @@ column_created(Oid relid)
 static void
 part_created(Oid classid, Oid objectid)
 {
-	Part		part;
+	DdlPart		part;
 
-	if (!read_part(classid, objectid, SnapshotSelf, &part))
+	if (!DdlReadPart(classid, objectid, SnapshotSelf, &part))
 		return;
 	RefuseApp(part.relid, psprintf("adding a %s", part.what));
 
@@ -283,10 +270,10 @@ inheritance_altered(Oid child, Oid parent)
 static void
 part_altered(Oid classid, Oid objectid)
 {
-	Part		before,
+	DdlPart		before,
 				now;
 
-	if (!read_part(classid, objectid, NULL, &before))
+	if (!DdlReadPart(classid, objectid, NULL, &before))
 		return;
 	RefuseApp(before.relid, psprintf("changing a %s", before.what));
 	if (OidIsValid(before.referenced) && ProtectionOf(before.relid) != NULL)
@@ -296,7 +283,7 @@ part_altered(Oid classid, Oid objectid)
 	SettleRelation(SETTLE_CHANGED, before.relid);
 
 	if (classid == TriggerRelationId &&
-		read_part(classid, objectid, SnapshotSelf, &now) &&
+		DdlReadPart(classid, objectid, SnapshotSelf, &now) &&
 		strcmp(NameStr(now.name), NameStr(before.name)) == 0)
 	{
 		/* Ours always fire: a dump that says so again changes nothing. */
@@ -335,9 +322,9 @@ relation_dropped(Oid relid, int attnum)
 static void
 part_dropped(Oid classid, Oid objectid)
 {
-	Part		part;
+	DdlPart		part;
 
-	if (!read_part(classid, objectid, NULL, &part) || part.internal)
+	if (!DdlReadPart(classid, objectid, NULL, &part) || part.internal)
 		return;
 	RefuseApp(part.relid, psprintf("dropping a %s", part.what));
 	if (is_our_part(classid, &part))

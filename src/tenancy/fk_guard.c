@@ -153,8 +153,8 @@ guard_argument(Relation pg_trigger, HeapTuple tuple)
 }
 
 /* A guard bears its key's name, cut and told apart by a hash where it is too long. */
-static char *
-guard_name(const char *key)
+char *
+FkGuardName(const char *key)
 {
 	int			room = NAMEDATALEN - 1 - strlen(TRIGGER_FK_GUARD);
 	int			len = strlen(key);
@@ -169,7 +169,7 @@ static bool
 guard_matches(Form_pg_trigger trigger, const char *argument, const ForeignKey *key)
 {
 	return strcmp(argument, key->name) == 0 &&
-		strcmp(NameStr(trigger->tgname), guard_name(key->name)) == 0 && trigger->tgconstrrelid == key->referenced &&
+		strcmp(NameStr(trigger->tgname), FkGuardName(key->name)) == 0 && trigger->tgconstrrelid == key->referenced &&
 		trigger->tgdeferrable == key->deferrable && trigger->tginitdeferred == key->deferred;
 }
 
@@ -227,7 +227,7 @@ FkGuardSync(Oid relid)
 	foreach(lc, keys)
 	{
 		ForeignKey *key = lfirst(lc);
-		const char *trigger = quote_identifier(guard_name(key->name));
+		const char *trigger = quote_identifier(FkGuardName(key->name));
 
 		Ddl(psprintf("CREATE CONSTRAINT TRIGGER %s AFTER INSERT OR UPDATE ON %s FROM %s %s "
 					 "FOR EACH ROW EXECUTE FUNCTION bulwark_internal.fk_guard(%s)",

@@ -1,7 +1,8 @@
 /*
  * grant.c
  *		What a membership grants for one (resource, action): computed at first
- *		use, kept with the membership, answered from hash sets.
+ *		use, kept with the membership.  Affiliations are answered from hash sets,
+ *		which all grants that come from one role share.
  */
 #include "tenancy/member.h"
 
@@ -12,6 +13,7 @@
 
 #define GRANT_KEY_MAX		256
 #define GRANTS_MAX			4096	/* of one membership, before the cache starts anew */
+#define LOOKUPS_UNHASHED	4		/* a row or two are found sooner than a set is built */
 
 typedef struct GrantEntry
 {
@@ -20,23 +22,12 @@ typedef struct GrantEntry
 	Grant		grant;
 } GrantEntry;
 
-/* Finalizer of MurmurHash3, for keys of fixed size. */
-static inline uint32
-mix64(uint64 h)
-{
-	h ^= h >> 33;
-	h *= UINT64CONST(0xff51afd7ed558ccd);
-	h ^= h >> 33;
-	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
-	return (uint32) (h ^ (h >> 33));
-}
-
-/* Hash sets over the affiliations of a grant, built at first use. */
+/* Hash sets over affiliations, built when they are asked. */
 #define SH_PREFIX		idset
 #define SH_ELEMENT_TYPE	IdSetEntry
 #define SH_KEY_TYPE		pg_uuid_t
 #define SH_KEY			id
-#define SH_HASH_KEY(tb, key)	idset_hash_key(&(key))
+#define SH_HASH_KEY(tb, key)	((uint32) affiliation_hash(&(key), 0))
 #define SH_EQUAL(tb, a, b)		(memcmp((a).data, (b).data, UUID_LEN) == 0)
 #define SH_SCOPE		static inline
 #define SH_DECLARE
@@ -46,21 +37,13 @@ typedef struct IdSetEntry
 	pg_uuid_t	id;
 	char		status;
 } IdSetEntry;
-static inline uint32
-idset_hash_key(const pg_uuid_t *id)
-{
-	uint64		half[2];
-
-	memcpy(half, id->data, UUID_LEN);
-	return mix64(half[0] ^ (half[1] * UINT64CONST(0x9E3779B97F4A7C15)));
-}
 #include "lib/simplehash.h"
 
 #define SH_PREFIX		intset
 #define SH_ELEMENT_TYPE	IntSetEntry
 #define SH_KEY_TYPE		int64
 #define SH_KEY			key
-#define SH_HASH_KEY(tb, key)	mix64((uint64) (key))
+#define SH_HASH_KEY(tb, key)	((uint32) mix64((uint64) (key)))
 #define SH_EQUAL(tb, a, b)		((a) == (b))
 #define SH_SCOPE		static inline
 #define SH_DECLARE
@@ -92,14 +75,6 @@ typedef struct TextSetEntry
 	char		status;
 } TextSetEntry;
 #include "lib/simplehash.h"
-
-struct GrantSets
-{
-	const Membership *membership;
-	idset_hash *ids;
-	intset_hash *ints;			/* NULL until a column of that type asks */
-	textset_hash *texts;
-};
 
 bool
 PermissionCovers(const char *pattern, int pattern_len, const char *resource, int resource_len,
@@ -138,13 +113,24 @@ patterns_cover(char **patterns, int npatterns, const char *resource, int resourc
 	return false;
 }
 
+/* The affiliations of two sets, in a set of its own. */
+static AffiliationSet *
+set_union(const AffiliationSet *a, const AffiliationSet *b)
+{
+	AffiliationSet *both = MemoryContextAllocZero(member_context, sizeof(AffiliationSet));
+
+	both->tenant_id = a->tenant_id;
+	both->n = both->capacity = a->n + b->n;
+	both->ids = MemoryContextAllocHuge(member_context, both->n * sizeof(pg_uuid_t));
+	memcpy(both->ids, a->ids, a->n * sizeof(pg_uuid_t));
+	memcpy(both->ids + a->n, b->ids, b->n * sizeof(pg_uuid_t));
+	return both;
+}
+
 static void
-grant_compute(const Membership *membership, GrantEntry *entry, const char *resource, int resource_len,
+grant_compute(Membership *membership, GrantEntry *entry, const char *resource, int resource_len,
 			  const char *action, int action_len)
 {
-	RoleReach	all;
-
-	memset(&all, 0, sizeof(all));
 	entry->permitted = false;
 	memset(&entry->grant, 0, sizeof(entry->grant));
 	if (membership->nscope >= 0 &&
@@ -153,7 +139,7 @@ grant_compute(const Membership *membership, GrantEntry *entry, const char *resou
 
 	for (int i = 0; i < membership->nroles; i++)
 	{
-		const RoleReach *reach = &membership->roles[i];
+		RoleReach  *reach = &membership->roles[i];
 
 		if (!patterns_cover(reach->patterns, reach->npatterns, resource, resource_len, action, action_len))
 			continue;
@@ -163,32 +149,8 @@ grant_compute(const Membership *membership, GrantEntry *entry, const char *resou
 			entry->grant.tenant_wide = true;
 			return;
 		}
-		if (all.affiliations == NULL)
-			all = *reach;		/* shared, until a second role adds to it */
-		else
-		{
-			RoleReach	sum;
-
-			memset(&sum, 0, sizeof(sum));
-			for (int j = 0; j < all.naffiliations; j++)
-				ReachAdd(&sum, &all.affiliations[j]);
-			for (int j = 0; j < reach->naffiliations; j++)
-				ReachAdd(&sum, &reach->affiliations[j]);
-			all = sum;
-		}
-	}
-	if (entry->permitted)
-	{
-		struct GrantSets *sets = MemoryContextAllocZero(member_context, sizeof(struct GrantSets));
-		bool		found;
-
-		entry->grant.naffiliations = all.naffiliations;
-		entry->grant.ids = all.affiliations;
-		sets->membership = membership;
-		sets->ids = idset_create(member_context, Max(all.naffiliations, 2), NULL);
-		for (int i = 0; i < all.naffiliations; i++)
-			idset_insert(sets->ids, all.affiliations[i], &found);
-		entry->grant.sets = sets;
+		entry->grant.affiliations = entry->grant.affiliations == NULL ? &reach->affiliations
+			: set_union(entry->grant.affiliations, &reach->affiliations);
 	}
 }
 
@@ -235,27 +197,39 @@ GrantFor(const char *resource, int resource_len, const char *action, int action_
 	return entry->permitted ? &entry->grant : NULL;
 }
 
-/* Read the keys of the grant's affiliations into the two key sets. */
 static void
-load_keys(const Grant *grant)
+build_ids(AffiliationSet *set)
 {
-	struct GrantSets *sets = grant->sets;
-	intset_hash *ints = intset_create(member_context, Max(grant->naffiliations, 2), NULL);
-	textset_hash *texts = textset_create(member_context, Max(grant->naffiliations, 2), NULL);
+	idset_hash *ids = idset_create(member_context, Max(set->n, 2), NULL);
+	bool		found;
+
+	for (int i = 0; i < set->n; i++)
+		idset_insert(ids, set->ids[i], &found);
+	set->by_id = ids;
+}
+
+/* Read the keys of the affiliations into the two key sets. */
+static void
+load_keys(AffiliationSet *set)
+{
+	intset_hash *ints = intset_create(member_context, Max(set->n, 2), NULL);
+	textset_hash *texts = textset_create(member_context, Max(set->n, 2), NULL);
 	PrivateScan scan;
 	bool		isnull;
 	bool		found;
 
+	if (set->by_id == NULL)
+		build_ids(set);
 	if (PrivateScanBegin(&scan, "affiliations", "affiliations_tenant_id_affiliation_id_key"))
 	{
-		PrivateScanUuid(&scan, Affiliation_tenant, &sets->membership->key.tenant_id);
+		PrivateScanUuid(&scan, Affiliation_tenant, &set->tenant_id);
 		while (PrivateScanNext(&scan))
 		{
 			pg_uuid_t  *id = DatumGetUUIDP(PrivateScanGet(&scan, Affiliation_id, &isnull));
 			Datum		value;
 			KeyText		key;
 
-			if (idset_lookup(sets->ids, *id) == NULL)
+			if (idset_lookup(set->by_id, *id) == NULL)
 				continue;
 			value = PrivateScanGet(&scan, Affiliation_key, &isnull);
 			key.data = MemoryContextStrdup(member_context, TextDatumGetCString(value));
@@ -267,14 +241,29 @@ load_keys(const Grant *grant)
 		}
 		PrivateScanEnd(&scan);
 	}
-	sets->texts = texts;
-	sets->ints = ints;
+	set->by_text = texts;
+	set->by_int8 = ints;
 }
 
 bool
 GrantHasId(const Grant *grant, const pg_uuid_t *id)
 {
-	return grant->tenant_wide || idset_lookup(grant->sets->ids, *id) != NULL;
+	AffiliationSet *set = grant->affiliations;
+
+	if (grant->tenant_wide)
+		return true;
+	if (unlikely(set->by_id == NULL))
+	{
+		if (set->lookups++ < LOOKUPS_UNHASHED)
+		{
+			for (int i = 0; i < set->n; i++)
+				if (memcmp(&set->ids[i], id, UUID_LEN) == 0)
+					return true;
+			return false;
+		}
+		build_ids(set);
+	}
+	return idset_lookup(set->by_id, *id) != NULL;
 }
 
 bool
@@ -282,9 +271,9 @@ GrantHasInt8(const Grant *grant, int64 key)
 {
 	if (grant->tenant_wide)
 		return true;
-	if (grant->sets->ints == NULL)
-		load_keys(grant);
-	return intset_lookup(grant->sets->ints, key) != NULL;
+	if (grant->affiliations->by_int8 == NULL)
+		load_keys(grant->affiliations);
+	return intset_lookup(grant->affiliations->by_int8, key) != NULL;
 }
 
 bool
@@ -294,9 +283,9 @@ GrantHasText(const Grant *grant, const char *key, int len)
 
 	if (grant->tenant_wide)
 		return true;
-	if (grant->sets->texts == NULL)
-		load_keys(grant);
-	return textset_lookup(grant->sets->texts, probe) != NULL;
+	if (grant->affiliations->by_text == NULL)
+		load_keys(grant->affiliations);
+	return textset_lookup(grant->affiliations->by_text, probe) != NULL;
 }
 
 /* The tenant's affiliations, all of them. */
@@ -328,6 +317,7 @@ ArrayType *
 GrantArray(const Grant *grant, Oid element_type)
 {
 	const EffectiveIdentity *current = IdentityCurrent();
+	AffiliationSet *set = grant->affiliations;
 	ArrayBuildState *build;
 
 	if (grant->tenant_wide)
@@ -336,18 +326,18 @@ GrantArray(const Grant *grant, Oid element_type)
 	build = initArrayResult(element_type, CurrentMemoryContext, false);
 	if (element_type == UUIDOID)
 	{
-		for (int i = 0; i < grant->naffiliations; i++)
-			accumArrayResult(build, UUIDPGetDatum(&grant->ids[i]), false, UUIDOID, CurrentMemoryContext);
+		for (int i = 0; i < set->n; i++)
+			accumArrayResult(build, UUIDPGetDatum(&set->ids[i]), false, UUIDOID, CurrentMemoryContext);
 	}
 	else if (element_type == INT8OID)
 	{
 		intset_iterator it;
 		IntSetEntry *entry;
 
-		if (grant->sets->ints == NULL)
-			load_keys(grant);
-		intset_start_iterate(grant->sets->ints, &it);
-		while ((entry = intset_iterate(grant->sets->ints, &it)) != NULL)
+		if (set->by_int8 == NULL)
+			load_keys(set);
+		intset_start_iterate(set->by_int8, &it);
+		while ((entry = intset_iterate(set->by_int8, &it)) != NULL)
 			accumArrayResult(build, Int64GetDatum(entry->key), false, INT8OID, CurrentMemoryContext);
 	}
 	else
@@ -355,10 +345,10 @@ GrantArray(const Grant *grant, Oid element_type)
 		textset_iterator it;
 		TextSetEntry *entry;
 
-		if (grant->sets->texts == NULL)
-			load_keys(grant);
-		textset_start_iterate(grant->sets->texts, &it);
-		while ((entry = textset_iterate(grant->sets->texts, &it)) != NULL)
+		if (set->by_text == NULL)
+			load_keys(set);
+		textset_start_iterate(set->by_text, &it);
+		while ((entry = textset_iterate(set->by_text, &it)) != NULL)
 			accumArrayResult(build, PointerGetDatum(cstring_to_text_with_len(entry->key.data, entry->key.len)),
 							 false, TEXTOID, CurrentMemoryContext);
 	}

@@ -591,6 +591,7 @@ switch_policies(Oid relid)
 	foreach(lc, tree)
 		RenewPolicies(lfirst_oid(lc));
 	TrustedEnd(&scope);
+	AuditAdmin("materialize", "relation", QualifiedName(relid), NULL, NULL);
 }
 
 static BlockNumber

@@ -17,6 +17,20 @@ typedef struct MemberKey
 	uint8		scope_digest[BW_SHA256_LEN];	/* zero: no scope */
 } MemberKey;
 
+/* Some of a tenant's affiliations: a list, and hash sets that grant.c builds when
+ * they are asked. */
+typedef struct AffiliationSet
+{
+	pg_uuid_t	tenant_id;
+	int			n;
+	int			capacity;
+	pg_uuid_t  *ids;			/* one may be there twice */
+	int			lookups;		/* of ids, before they had a set */
+	struct idset_hash *by_id;
+	struct intset_hash *by_int8;
+	struct textset_hash *by_text;
+} AffiliationSet;
+
 /* One role that the principal holds, and where. */
 typedef struct RoleReach
 {
@@ -25,9 +39,7 @@ typedef struct RoleReach
 	int			npatterns;
 	char	  **patterns;
 	bool		tenant_wide;
-	int			naffiliations;
-	int			capacity;
-	pg_uuid_t  *affiliations;	/* as granted; expanded after loading */
+	AffiliationSet affiliations;	/* as granted; expanded after loading */
 } RoleReach;
 
 struct Membership
@@ -52,8 +64,25 @@ struct Membership
 /* Where memberships and grants live; reset by member.c only. */
 extern MemoryContext member_context;
 
-/* Add to a role's affiliations; one may be there twice. */
-extern void ReachAdd(RoleReach *reach, const pg_uuid_t *affiliation);
+/* Finalizer of MurmurHash3, for keys of fixed size. */
+static inline uint64
+mix64(uint64 h)
+{
+	h ^= h >> 33;
+	h *= UINT64CONST(0xff51afd7ed558ccd);
+	h ^= h >> 33;
+	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
+	return h ^ (h >> 33);
+}
+
+static inline uint64
+affiliation_hash(const pg_uuid_t *id, uint64 seed)
+{
+	uint64		half[2];
+
+	memcpy(half, id->data, UUID_LEN);
+	return mix64(half[0] ^ (half[1] * UINT64CONST(0x9E3779B97F4A7C15)) ^ seed);
+}
 
 /* Start the cache anew at the next statement: it has grown enough. */
 extern void MemberCacheRenew(void);

@@ -151,8 +151,10 @@ bulwark_membership_grant(PG_FUNCTION_ARGS)
 		AdministratorTaken(FROM_TENANT, tenant_id);
 	TrustedEnd(&scope);
 
-	AdminEvent("membership_grant", "membership", id,
-			   psprintf("principal %s, role %s", UuidText(principal_id), role_name));
+	AuditAdmin("membership_grant", "membership", UuidText(id), tenant_id,
+			   "principal", UuidText(principal_id), "role", role_name,
+			   "affiliation", affiliation_id ? UuidText(affiliation_id) : NULL,
+			   "expires_at", expires_at == DT_NOEND ? NULL : UtcText(expires_at), NULL);
 	PG_RETURN_UUID_P(id);
 }
 
@@ -229,7 +231,8 @@ bulwark_membership_revoke(PG_FUNCTION_ARGS)
 
 	if (ArgBool(fcinfo, 1))
 		TerminateAtCommit(row.principal_id, row.tenant_id);
-	AdminEvent("membership_revoke", "membership", id,
-			   psprintf("principal %s", UuidText(row.principal_id)));
+	AuditAdmin("membership_revoke", "membership", UuidText(id), row.tenant_id,
+			   "principal", UuidText(row.principal_id),
+			   "affiliation", row.affiliation_id ? UuidText(row.affiliation_id) : NULL, NULL);
 	PG_RETURN_VOID();
 }

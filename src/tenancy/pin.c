@@ -4,6 +4,8 @@
  */
 #include "tenancy/admin.h"
 
+#include "utils/fmgroids.h"
+
 PG_FUNCTION_INFO_V1(bulwark_pin_tenant);
 PG_FUNCTION_INFO_V1(bulwark_unpin_tenant);
 PG_FUNCTION_INFO_V1(bulwark_service_scope);
@@ -32,7 +34,7 @@ bulwark_pin_tenant(PG_FUNCTION_ARGS)
 				 errhint("Run bulwark.unpin_tenant() first.")));
 	TrustedEnd(&scope);
 
-	AdminEvent("pin_tenant", "tenant", id, NULL);
+	AuditAdmin("pin_tenant", "tenant", UuidText(id), id, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -47,7 +49,7 @@ bulwark_unpin_tenant(PG_FUNCTION_ARGS)
 	AdminExec("DELETE FROM bulwark_internal.pinned_tenant", 0, NULL);
 	TrustedEnd(&scope);
 
-	AdminEvent("unpin_tenant", "database", NULL, NULL);
+	AuditAdmin("unpin_tenant", "database", NULL, NULL, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -56,6 +58,7 @@ bulwark_service_scope(PG_FUNCTION_ARGS)
 {
 	TrustedScope scope;
 	char	   *role;
+	Oid			id;
 	ArrayType  *tenants;
 
 	RequireAdmin("limit a service to tenants");
@@ -64,7 +67,7 @@ bulwark_service_scope(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("role must not be null")));
 	role = NameStr(*PG_GETARG_NAME(0));
-	(void) get_role_oid(role, false);
+	id = get_role_oid(role, false);
 	tenants = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
 	if (tenants && array_contains_nulls(tenants))
 		ereport(ERROR,
@@ -72,10 +75,7 @@ bulwark_service_scope(PG_FUNCTION_ARGS)
 				 errmsg("a tenant id must not be null")));
 
 	TrustedBegin(&scope);
-	if (tenants == NULL)
-		AdminExec("DELETE FROM bulwark_internal.service_scopes WHERE role = $1::pg_catalog.name",
-				  ARGS(TextArg(role)));
-	else
+	if (tenants != NULL)
 	{
 		if (AdminRead("SELECT t FROM pg_catalog.unnest($1) AS t "
 					  "WHERE t NOT IN (SELECT tenant_id FROM bulwark_internal.tenants)",
@@ -83,12 +83,17 @@ bulwark_service_scope(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("tenant %s does not exist", UuidText(DatumGetUUIDP(AdminResult(0, 1, NULL))))));
-		AdminExec("INSERT INTO bulwark_internal.service_scopes (role, tenant_ids) VALUES ($1::pg_catalog.name, $2) "
-				  "ON CONFLICT (role) DO UPDATE SET tenant_ids = EXCLUDED.tenant_ids",
-				  ARGS(TextArg(role), ArrayArg(UUIDARRAYOID, tenants)));
 	}
+	AdminExec("DELETE FROM bulwark_internal.service_scopes AS s WHERE role_oid = $2 OR role = $1::pg_catalog.name "
+			  "AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid = s.role_oid)",
+			  ARGS(TextArg(role), OidArg(id)));
+	if (tenants != NULL)
+		AdminExec("INSERT INTO bulwark_internal.service_scopes (role, tenant_ids) VALUES ($1::pg_catalog.name, $2) "
+				  "ON CONFLICT (role_oid) DO UPDATE SET role = EXCLUDED.role, tenant_ids = EXCLUDED.tenant_ids",
+				  ARGS(TextArg(role), ArrayArg(UUIDARRAYOID, tenants)));
 	TrustedEnd(&scope);
 
-	AdminEvent("service_scope", "role", NULL, role);
+	AuditAdmin("service_scope", "login", role, NULL, "tenants",
+			   tenants ? OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(tenants)) : NULL, NULL);
 	PG_RETURN_VOID();
 }

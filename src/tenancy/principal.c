@@ -63,7 +63,7 @@ bulwark_principal_create(PG_FUNCTION_ARGS)
 				 errmsg("a principal with this e-mail address or id exists already")));
 	TrustedEnd(&scope);
 
-	AdminEvent("principal_create", "principal", id, email);
+	AuditAdmin("principal_create", "principal", UuidText(id), NULL, "email", email, "kind", kind, NULL);
 	PG_RETURN_UUID_P(id);
 }
 
@@ -97,7 +97,7 @@ bulwark_principal_link(PG_FUNCTION_ARGS)
 				 errhint("Unlink it from that principal first.")));
 	TrustedEnd(&scope);
 
-	AdminEvent("principal_link", "principal", id, psprintf("%s %s", issuer, subject));
+	AuditAdmin("principal_link", "principal", UuidText(id), NULL, "issuer", issuer, "subject", subject, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -124,7 +124,7 @@ bulwark_principal_unlink(PG_FUNCTION_ARGS)
 	bump_generation(id);
 	TrustedEnd(&scope);
 
-	AdminEvent("principal_unlink", "principal", id, psprintf("%s %s", issuer, subject));
+	AuditAdmin("principal_unlink", "principal", UuidText(id), NULL, "issuer", issuer, "subject", subject, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -152,7 +152,7 @@ bulwark_principal_disable(PG_FUNCTION_ARGS)
 
 	if (ArgBool(fcinfo, 1))
 		TerminateAtCommit(id, NULL);
-	AdminEvent("principal_disable", "principal", id, NULL);
+	AuditAdmin("principal_disable", "principal", UuidText(id), NULL, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -170,7 +170,7 @@ bulwark_principal_enable(PG_FUNCTION_ARGS)
 							   ARGS(UuidArg(id))), id);
 	TrustedEnd(&scope);
 
-	AdminEvent("principal_enable", "principal", id, NULL);
+	AuditAdmin("principal_enable", "principal", UuidText(id), NULL, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -187,6 +187,6 @@ bulwark_tickets_revoke(PG_FUNCTION_ARGS)
 	bump_generation(id);
 	TrustedEnd(&scope);
 
-	AdminEvent("tickets_revoke", "principal", id, NULL);
+	AuditAdmin("tickets_revoke", "principal", UuidText(id), NULL, NULL);
 	PG_RETURN_VOID();
 }

@@ -327,6 +327,19 @@ optional_name(char *dst, FunctionCallInfo fcinfo, int arg)
 		strlcpy(dst, NameStr(*PG_GETARG_NAME(arg)), NAMEDATALEN);
 }
 
+void
+ReportProtect(const Protection *p)
+{
+	AuditAdmin("protect", "relation", QualifiedName(p->relid), p->pinned ? &p->pinned_tenant : NULL,
+			   "kind", p->kind == 't' ? "tenant" : p->kind == 'a' ? "affiliation" : p->kind == 'c' ? "child" : "shared",
+			   "tenant_column", p->tenant_column[0] ? p->tenant_column : NULL,
+			   "affiliation_column", p->affiliation_column[0] ? p->affiliation_column : NULL,
+			   "parent", OidIsValid(p->parent) ? QualifiedName(p->parent) : NULL,
+			   "resource", p->resource,
+			   "materialize", p->materialize ? "true" : NULL,
+			   "automatic", p->automatic ? "true" : NULL, NULL);
+}
+
 /* protect(relation, tenant_column, affiliation_column, parent, shared, resource,
  * materialize, parent_key) */
 Datum
@@ -373,6 +386,7 @@ bulwark_protect(PG_FUNCTION_ARGS)
 			RepairProtection(lfirst(lc));
 		TrustedEnd(&scope);
 		ProtectionSync(p->relid);
+		ReportProtect(p);
 		PG_RETURN_VOID();
 	}
 
@@ -385,6 +399,7 @@ bulwark_protect(PG_FUNCTION_ARGS)
 	ProtectionSync(p->relid);
 	if (p->materialize)
 		ProtectionSync(p->parent);
+	ReportProtect(p);
 	PG_RETURN_VOID();
 }
 
@@ -416,6 +431,7 @@ bulwark_unprotect(PG_FUNCTION_ARGS)
 	FkGuardSyncReferencing(relid);
 	if (p->materialize)
 		ProtectionSync(p->parent);
+	AuditAdmin("unprotect", "relation", QualifiedName(relid), NULL, NULL);
 	PG_RETURN_VOID();
 }
 

@@ -110,6 +110,11 @@ extern void FkGuardSyncReferencing(Oid relid);
 /* Does a superuser load the relation's rows in any order, its foreign keys at rest:
  * session_replication_role = replica, or DISABLE TRIGGER ALL as pg_restore does it? */
 extern bool ForeignKeysRest(Relation rel);
+/* The name of the guard of a foreign key with that name. */
+extern char *FkGuardName(const char *key);
+
+/* fk_mode.c: the guards of the constraints that SET CONSTRAINTS names, as RangeVars. */
+extern List *FkGuardsOf(List *constraints);
 /* The columns of a constraint, as names. */
 extern List *ConstraintColumns(Oid relid, HeapTuple constraint, AttrNumber which);
 
@@ -150,6 +155,8 @@ extern void DropProtectionObjects(Oid relid);
 /* What bulwark.new_tables chose has been asked for now. */
 extern void ProtectionConfirm(Oid relid);
 extern void ProtectionUnregister(Oid relid);
+/* To the ledger: the table is protected in that way. */
+extern void ReportProtect(const Protection *p);
 
 /* --- protect.c --------------------------------------------------------------- */
 

@@ -89,7 +89,7 @@ registry_changed(Datum arg, Oid relid)
 void
 ProtectionInit(void)
 {
-	CacheRegisterRelcacheCallback(registry_changed, (Datum) 0);
+	RelationWatch(registry_changed);
 	SyncInit();
 }
 
@@ -283,6 +283,17 @@ ProtectionOf(Oid relid)
 		break;
 	}
 	return entry->protection ? protection_copy(entry->protection) : NULL;
+}
+
+void
+ProtectionColumns(const Protection *p, const char **tenant, const char **affiliation)
+{
+	bool		kept = p->kind == 'c' && p->materialize;
+
+	*tenant = kept && get_attnum(p->relid, MATERIALIZED_TENANT) != InvalidAttrNumber ?
+		MATERIALIZED_TENANT : p->tenant_column;
+	*affiliation = kept && get_attnum(p->relid, MATERIALIZED_AFFILIATION) != InvalidAttrNumber ?
+		MATERIALIZED_AFFILIATION : p->affiliation_column;
 }
 
 /* A scan of pg_inherits by its child. */

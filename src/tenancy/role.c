@@ -4,6 +4,8 @@
  */
 #include "tenancy/admin.h"
 
+#include "utils/fmgroids.h"
+
 PG_FUNCTION_INFO_V1(bulwark_role_create);
 PG_FUNCTION_INFO_V1(bulwark_role_alter);
 PG_FUNCTION_INFO_V1(bulwark_role_drop);
@@ -59,6 +61,13 @@ arg_permissions(FunctionCallInfo fcinfo, int n)
 		check_permission(TextDatumGetCString(elems[i]));
 	}
 	return permissions;
+}
+
+/* '{resource:action,...}', for the ledger. */
+static char *
+permissions_text(const ArrayType *permissions)
+{
+	return OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(permissions));
 }
 
 /* Roles for all tenants are bulwark_admin's; a tenant's, those of its roles:manage. */
@@ -172,7 +181,8 @@ bulwark_role_create(PG_FUNCTION_ARGS)
 			  ARGS(UuidArg(id), UuidArg(tenant_id), TextArg(name), ArrayArg(TEXTARRAYOID, permissions)));
 	TrustedEnd(&scope);
 
-	AdminEvent("role_create", "role", id, name);
+	AuditAdmin("role_create", "role", UuidText(id), tenant_id, "name", name,
+			   "permissions", permissions_text(permissions), NULL);
 	PG_RETURN_UUID_P(id);
 }
 
@@ -205,7 +215,9 @@ bulwark_role_alter(PG_FUNCTION_ARGS)
 		AdministratorTaken(FROM_ROLE, &role.role_id);
 	TrustedEnd(&scope);
 
-	AdminEvent("role_alter", "role", &role.role_id, name);
+	AuditAdmin("role_alter", "role", UuidText(&role.role_id), tenant_id, "name", name,
+			   "permissions", permissions_text(permissions),
+			   "before", permissions_text(role.permissions), NULL);
 	PG_RETURN_VOID();
 }
 
@@ -236,6 +248,6 @@ bulwark_role_drop(PG_FUNCTION_ARGS)
 	AdminExec("DELETE FROM bulwark_internal.roles WHERE role_id = $1", ARGS(UuidArg(&role.role_id)));
 	TrustedEnd(&scope);
 
-	AdminEvent("role_drop", "role", &role.role_id, name);
+	AuditAdmin("role_drop", "role", UuidText(&role.role_id), tenant_id, "name", name, NULL);
 	PG_RETURN_VOID();
 }

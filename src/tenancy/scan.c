@@ -5,22 +5,24 @@
  *		what has been committed since.
  *
  *		Rows of one heap page that come one after the other are checked for
- *		visibility together, under one lock of the page: a principal may have
- *		thousands of memberships, and a statement waits for them.
+ *		visibility together, under one lock of the page, and without more work
+ *		than each needs: a principal may have thousands of memberships, and a
+ *		statement waits for them.
  */
 #include "tenancy/tenancy.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* False when the extension is not in this database. */
+/* False when the extension is not in this database.  index NULL: every row, as they lie. */
 bool
 PrivateScanBegin(PrivateScan *scan, const char *table, const char *index)
 {
@@ -29,7 +31,8 @@ PrivateScanBegin(PrivateScan *scan, const char *table, const char *index)
 	memset(scan, 0, sizeof(*scan));
 	if (!OidIsValid(relid))
 		return false;
-	scan->index = index ? PrivateRelid(index) : InvalidOid;
+	if (index != NULL)
+		scan->index = PrivateRelid(index);
 	if (index != NULL && !OidIsValid(scan->index))
 		elog(ERROR, "index \"%s\" of \"%s\" is missing", index, table);
 	scan->rel = table_open(relid, AccessShareLock);
@@ -60,19 +63,49 @@ PrivateScanName(PrivateScan *scan, AttrNumber attno, const char *value)
 				NameGetDatum(name));
 }
 
+void
+PrivateScanOid(PrivateScan *scan, AttrNumber attno, Oid value)
+{
+	ScanKeyInit(&scan->keys[scan->nkeys++], attno, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
+}
+
 typedef struct PrivateBatch
 {
-	Relation	index;
+	Relation	index;			/* NULL: all rows of the heap, by heap_desc */
 	IndexScanDesc desc;
+	TableScanDesc heap_desc;
 	Snapshot	snapshot;
 	Buffer		buffer;			/* pinned while its tuples are in use */
-	ItemPointerData ahead;		/* the first of the next page */
-	bool		has_ahead;
+	BlockNumber block;
+	ItemPointerData ahead;		/* the first of the next page, or invalid */
 	bool		exhausted;		/* the index has no more; asked again, it would begin anew */
-	int			ntuples;
-	int			next;
 	HeapTupleData tuples[MaxHeapTuplesPerPage];
 } PrivateBatch;
+
+static PrivateBatch *
+heap_begin(PrivateScan *scan)
+{
+	PrivateBatch *batch = palloc(sizeof(PrivateBatch));
+
+	batch->index = NULL;
+	batch->buffer = InvalidBuffer;
+	batch->snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(scan->rel)));
+	batch->heap_desc = table_beginscan(scan->rel, batch->snapshot, scan->nkeys, scan->keys);
+	return batch;
+}
+
+/* The next row of a heap; its scan keeps the page. */
+static bool
+heap_fill(PrivateBatch *batch, PrivateScan *scan)
+{
+	HeapTuple	tuple = heap_getnext(batch->heap_desc, ForwardScanDirection);
+
+	scan->left = tuple != NULL;
+	if (tuple != NULL)
+		batch->tuples[0] = *tuple;
+	scan->tuple = batch->tuples;
+	return tuple != NULL;
+}
 
 static PrivateBatch *
 batch_begin(PrivateScan *scan)
@@ -97,81 +130,104 @@ batch_begin(PrivateScan *scan)
 	batch->desc = BW_INDEX_BEGINSCAN(scan->rel, index, batch->snapshot, scan->nkeys);
 	index_rescan(batch->desc, scan->keys, scan->nkeys, NULL, 0);
 	batch->buffer = InvalidBuffer;
-	batch->has_ahead = batch->exhausted = false;
-	batch->ntuples = batch->next = 0;
+	ItemPointerSetInvalid(&batch->ahead);
+	batch->exhausted = false;
 	return batch;
 }
 
-/* The index's next entries of one heap page; 0 at the end. */
+/* The index's next entries that lead to one page; 0 at the end. */
 static int
-batch_tids(PrivateBatch *batch, ItemPointerData *tids)
+batch_entries(PrivateBatch *batch, OffsetNumber *offsets)
 {
 	int			n = 0;
 
-	while (n < MaxHeapTuplesPerPage)
+	if (ItemPointerIsValid(&batch->ahead))
 	{
-		if (!batch->has_ahead && !batch->exhausted)
-		{
-			ItemPointer tid = index_getnext_tid(batch->desc, ForwardScanDirection);
+		batch->block = ItemPointerGetBlockNumber(&batch->ahead);
+		offsets[n++] = ItemPointerGetOffsetNumber(&batch->ahead);
+		ItemPointerSetInvalid(&batch->ahead);
+	}
+	while (n < MaxHeapTuplesPerPage && !batch->exhausted)
+	{
+		ItemPointer tid = index_getnext_tid(batch->desc, ForwardScanDirection);
 
-			if (tid == NULL)
-				batch->exhausted = true;
-			else
-			{
-				batch->ahead = *tid;
-				batch->has_ahead = true;
-			}
-		}
-		if (!batch->has_ahead ||
-			(n > 0 && ItemPointerGetBlockNumber(&tids[0]) != ItemPointerGetBlockNumber(&batch->ahead)))
+		if (tid == NULL)
+		{
+			batch->exhausted = true;
 			break;
-		tids[n++] = batch->ahead;
-		batch->has_ahead = false;
+		}
+		if (n == 0)
+			batch->block = ItemPointerGetBlockNumber(tid);
+		else if (ItemPointerGetBlockNumber(tid) != batch->block)
+		{
+			batch->ahead = *tid;
+			break;
+		}
+		offsets[n++] = ItemPointerGetOffsetNumber(tid);
 	}
 	return n;
 }
 
+/* Is there one version of the row, and no chain of them to follow?  Fills the tuple. */
+static inline bool
+only_version(Page page, OffsetNumber offset, HeapTuple tuple)
+{
+	ItemId		item = PageGetItemId(page, offset);
+
+	if (!ItemIdIsNormal(item))
+		return false;
+	tuple->t_len = ItemIdGetLength(item);
+	tuple->t_data = (HeapTupleHeader) PageGetItem(page, item);
+	return !HeapTupleIsHotUpdated(tuple) && !HeapTupleIsHeapOnly(tuple);
+}
+
+/* Fill in what the snapshot sees of these entries' rows; the page is locked. */
+static int
+page_versions(PrivateBatch *batch, Relation rel, const OffsetNumber *offsets, int entries)
+{
+	Page		page = BufferGetPage(batch->buffer);
+	/* what a serializable transaction reads is noted by heap_hot_search_buffer() */
+	OffsetNumber last = IsolationIsSerializable() ? InvalidOffsetNumber : PageGetMaxOffsetNumber(page);
+	bool		all_visible = PageIsAllVisible(page) && !batch->snapshot->takenDuringRecovery;
+	HeapTuple	tuple = batch->tuples;
+
+	for (int i = 0; i < entries; i++)
+	{
+		ItemPointerSet(&tuple->t_self, batch->block, offsets[i]);
+		tuple->t_tableOid = RelationGetRelid(rel);
+		if (offsets[i] <= last && only_version(page, offsets[i], tuple)
+			? all_visible || HeapTupleSatisfiesVisibility(tuple, batch->snapshot, batch->buffer)
+			: heap_hot_search_buffer(&tuple->t_self, rel, batch->buffer, batch->snapshot, tuple, NULL, true))
+			tuple++;
+	}
+	return tuple - batch->tuples;
+}
+
 /* Fetch what is visible of the next page that has anything; false at the end. */
 static bool
-batch_fill(PrivateBatch *batch, Relation rel)
+batch_fill(PrivateBatch *batch, PrivateScan *scan)
 {
-	ItemPointerData tids[MaxHeapTuplesPerPage];
-	int			ntids;
+	OffsetNumber offsets[MaxHeapTuplesPerPage];
+	int			entries;
 
-	batch->ntuples = batch->next = 0;
-	while (batch->ntuples == 0 && (ntids = batch_tids(batch, tids)) > 0)
+	scan->left = 0;
+	while (scan->left == 0 && (entries = batch_entries(batch, offsets)) > 0)
 	{
-		batch->buffer = ReleaseAndReadBuffer(batch->buffer, rel, ItemPointerGetBlockNumber(&tids[0]));
+		batch->buffer = ReleaseAndReadBuffer(batch->buffer, scan->rel, batch->block);
 		LockBuffer(batch->buffer, BUFFER_LOCK_SHARE);
-		for (int i = 0; i < ntids; i++)
-			if (heap_hot_search_buffer(&tids[i], rel, batch->buffer, batch->snapshot,
-									   &batch->tuples[batch->ntuples], NULL, true))
-				batch->ntuples++;
+		scan->left = page_versions(batch, scan->rel, offsets, entries);
 		LockBuffer(batch->buffer, BUFFER_LOCK_UNLOCK);
 	}
-	return batch->ntuples > 0;
+	scan->tuple = batch->tuples;
+	return scan->left > 0;
 }
 
 bool
-PrivateScanNext(PrivateScan *scan)
+PrivateScanFill(PrivateScan *scan)
 {
-	PrivateBatch *batch;
-
-	if (!OidIsValid(scan->index))
-	{
-		if (scan->desc == NULL)
-			scan->desc = systable_beginscan(scan->rel, InvalidOid, false, NULL, scan->nkeys, scan->keys);
-		scan->tuple = systable_getnext(scan->desc);
-		return HeapTupleIsValid(scan->tuple);
-	}
-
 	if (scan->batch == NULL)
-		scan->batch = batch_begin(scan);
-	batch = scan->batch;
-	if (batch->next == batch->ntuples && !batch_fill(batch, scan->rel))
-		return false;
-	scan->tuple = &batch->tuples[batch->next++];
-	return true;
+		scan->batch = OidIsValid(scan->index) ? batch_begin(scan) : heap_begin(scan);
+	return scan->batch->index != NULL ? batch_fill(scan->batch, scan) : heap_fill(scan->batch, scan);
 }
 
 Datum
@@ -183,15 +239,18 @@ PrivateScanGet(PrivateScan *scan, AttrNumber attno, bool *isnull)
 void
 PrivateScanEnd(PrivateScan *scan)
 {
-	if (scan->desc != NULL)
-		systable_endscan(scan->desc);
 	if (scan->batch != NULL)
 	{
 		if (BufferIsValid(scan->batch->buffer))
 			ReleaseBuffer(scan->batch->buffer);
-		index_endscan(scan->batch->desc);
+		if (scan->batch->index != NULL)
+		{
+			index_endscan(scan->batch->desc);
+			index_close(scan->batch->index, AccessShareLock);
+		}
+		else
+			table_endscan(scan->batch->heap_desc);
 		UnregisterSnapshot(scan->batch->snapshot);
-		index_close(scan->batch->index, AccessShareLock);
 		pfree(scan->batch);
 	}
 	table_close(scan->rel, AccessShareLock);

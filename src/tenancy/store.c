@@ -142,17 +142,3 @@ UuidEquals(const pg_uuid_t *a, const pg_uuid_t *b)
 {
 	return memcmp(a->data, b->data, UUID_LEN) == 0;
 }
-
-void
-AdminEvent(const char *action, const char *entity_type, const pg_uuid_t *id, const char *detail)
-{
-	AuditEvent	event = {
-		.action = action,
-		.entity_type = entity_type,
-		.entity_id = id ? UuidText(id) : NULL,
-		.detail = detail,
-		.survives_rollback = false,
-	};
-
-	AuditEmit(&event);
-}

@@ -225,6 +225,7 @@ ProtectionConsiderNew(Oid relid)
 	ProtectTree(&p);
 	TrustedEnd(&scope);
 	ProtectionSync(relid);
+	ReportProtect(&p);
 	ereport(NOTICE,
 			(errmsg("table \"%s\" is protected by column \"%s\"", get_rel_name(relid),
 					p.tenant_column[0] ? p.tenant_column : p.affiliation_column),

@@ -9,6 +9,7 @@ TenancyInit(void)
 {
 	MemberInit();
 	MissingInit();
+	ExplainInit();
 	CursorInit();
 	ProtectionInit();
 	DdlInit();

@@ -9,6 +9,7 @@
 #include "base/base.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/skey.h"
 #include "session/session.h"
 #include "utils/array.h"
@@ -16,6 +17,7 @@
 extern void TenancyInit(void);
 extern void MemberInit(void);
 extern void MissingInit(void);
+extern void ExplainInit(void);
 extern void CursorInit(void);
 
 /* --- scan.c: reading our own tables ---------------------------------------- */
@@ -25,16 +27,34 @@ typedef struct PrivateScan
 	Oid			index;
 	int			nkeys;
 	ScanKeyData keys[3];
-	SysScanDesc desc;			/* without an index */
-	struct PrivateBatch *batch; /* by index */
+	struct PrivateBatch *batch;
 	HeapTuple	tuple;			/* the current one, until the next */
+	int			left;			/* that and those behind it, of one page */
 } PrivateScan;
 extern bool PrivateScanBegin(PrivateScan *scan, const char *table, const char *index);
 extern void PrivateScanUuid(PrivateScan *scan, AttrNumber attno, const pg_uuid_t *value);
 extern void PrivateScanText(PrivateScan *scan, AttrNumber attno, const char *value);
 extern void PrivateScanName(PrivateScan *scan, AttrNumber attno, const char *value);
-extern bool PrivateScanNext(PrivateScan *scan);
+extern void PrivateScanOid(PrivateScan *scan, AttrNumber attno, Oid value);
+extern bool PrivateScanFill(PrivateScan *scan);
+/* The next row; false at the end. */
+static inline bool
+PrivateScanNext(PrivateScan *scan)
+{
+	if (scan->left > 1)
+	{
+		scan->left--;
+		scan->tuple++;
+		return true;
+	}
+	return PrivateScanFill(scan);
+}
 extern Datum PrivateScanGet(PrivateScan *scan, AttrNumber attno, bool *isnull);
+/* The row as it is stored, as the server reads its catalogs: good for columns of
+ * fixed length that no column before can shift by being NULL. */
+#define PrivateScanRow(scan)			((const void *) GETSTRUCT((scan)->tuple))
+#define PrivateScanIsNull(scan, attno) \
+	(HeapTupleHasNulls((scan)->tuple) && att_isnull((attno) - 1, (scan)->tuple->t_data->t_bits))
 extern void PrivateScanEnd(PrivateScan *scan);
 
 /* Columns of our tables by number, in the order of tenancy.sql. */
@@ -70,6 +90,10 @@ enum
 {
 	Generation_principal = 1, Generation_tenant, Generation_generation
 };
+enum
+{
+	Scope_role = 1, Scope_role_oid, Scope_tenant_ids
+};
 
 /* --- member.c: memberships resolved, cached per back end ------------------- */
 typedef struct Membership Membership;
@@ -82,9 +106,7 @@ typedef struct Membership Membership;
 typedef struct Grant
 {
 	bool		tenant_wide;
-	int			naffiliations;
-	const pg_uuid_t *ids;
-	struct GrantSets *sets;		/* private to member.c */
+	struct AffiliationSet *affiliations;	/* private to member.c and grant.c */
 } Grant;
 
 /* Is a row with that affiliation (its id, or its key) among them? */
@@ -145,6 +167,9 @@ typedef struct Protection
 extern void ProtectionInit(void);
 /* NULL: not protected.  A copy in the current memory context. */
 extern const Protection *ProtectionOf(Oid relid);
+/* The columns of the relation itself that say whose a row is, materialized ones
+ * too; "" if none.  One that is being filled may still be NULL. */
+extern void ProtectionColumns(const Protection *p, const char **tenant, const char **affiliation);
 /* True while protect/unprotect/materialize run their own DDL. */
 extern bool ProtectionWorking(void);
 /* Is it how a policy or trigger of ours is named? */
@@ -166,5 +191,24 @@ extern char *ProtectionTenantExpr(Oid relid, const char *alias);
 
 /* --- ddl.c: watching definitions ------------------------------------------- */
 extern void DdlInit(void);
+
+/* --- ddl_event.c: things that belong to a relation, for hooks --------------- */
+typedef struct DdlPart
+{
+	const char *what;			/* policy, trigger, rule, constraint, ... */
+	Oid			relid;
+	NameData	name;			/* empty: an index */
+	bool		internal;		/* a foreign key's trigger, say */
+	bool		rewritten;		/* not the row that made it */
+	char		enabled;		/* trigger */
+	Oid			function;		/* trigger */
+	Oid			referenced;		/* foreign key: the other table */
+} DdlPart;
+/*
+ * Read the thing; false if its catalog has none under that snapshot, or if
+ * things of this class belong to no relation.  NULL is as earlier commands left
+ * it, SnapshotSelf as the running one has just written it.
+ */
+extern bool DdlReadPart(Oid classid, Oid objectid, Snapshot snapshot, DdlPart *part);
 
 #endif							/* BULWARK_TENANCY_H */

@@ -131,12 +131,30 @@ CREATE TABLE bulwark_internal.pinned_tenant (
 );
 SELECT pg_extension_config_dump('bulwark_internal.pinned_tenant', '');
 
--- Impersonator and secrets logins limited to tenants.
+-- Impersonator and secrets logins limited to tenants.  The role is the one with
+-- role_oid, whatever it is called; where no role has that, the one of that name.
 CREATE TABLE bulwark_internal.service_scopes (
-	role name PRIMARY KEY,
+	role name NOT NULL,
+	role_oid oid,
 	tenant_ids uuid[] NOT NULL
 );
+CREATE INDEX service_scopes_role_idx ON bulwark_internal.service_scopes (role);
+CREATE UNIQUE INDEX service_scopes_oid_idx ON bulwark_internal.service_scopes (role_oid);
 SELECT pg_extension_config_dump('bulwark_internal.service_scopes', '');
+
+CREATE FUNCTION bulwark_internal.bind_service_scope() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	NEW.role_oid := (SELECT oid FROM pg_roles WHERE rolname = NEW.role);
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION bulwark_internal.bind_service_scope() FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.bind_service_scope() IS
+	'Row trigger: a limit that is set, or comes with a dump, is that of the role which has the name now.';
+CREATE TRIGGER bind BEFORE INSERT ON bulwark_internal.service_scopes
+	FOR EACH ROW EXECUTE FUNCTION bulwark_internal.bind_service_scope();
+ALTER TABLE bulwark_internal.service_scopes ENABLE ALWAYS TRIGGER bind;
 
 DO $tables$
 DECLARE

@@ -54,7 +54,7 @@ bulwark_tenant_create(PG_FUNCTION_ARGS)
 		refuse_duplicate();
 	TrustedEnd(&scope);
 
-	AdminEvent("tenant_create", "tenant", id, slug);
+	AuditAdmin("tenant_create", "tenant", UuidText(id), id, "slug", slug, "key", key, NULL);
 	PG_RETURN_UUID_P(id);
 }
 
@@ -88,7 +88,7 @@ bulwark_tenant_suspend(PG_FUNCTION_ARGS)
 
 	if (ArgBool(fcinfo, 2))
 		TerminateAtCommit(NULL, id);
-	AdminEvent("tenant_suspend", "tenant", id, reason);
+	AuditAdmin("tenant_suspend", "tenant", UuidText(id), id, "reason", reason, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -107,6 +107,6 @@ bulwark_tenant_resume(PG_FUNCTION_ARGS)
 							ARGS(UuidArg(id))), id);
 	TrustedEnd(&scope);
 
-	AdminEvent("tenant_resume", "tenant", id, NULL);
+	AuditAdmin("tenant_resume", "tenant", UuidText(id), id, NULL);
 	PG_RETURN_VOID();
 }

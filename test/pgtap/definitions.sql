@@ -12,6 +12,9 @@ SELECT * FROM no_plan();
 CREATE ROLE pgtap_definitions_app LOGIN IN ROLE bulwark_app;
 CREATE ROLE pgtap_definitions_second LOGIN IN ROLE bulwark_app;
 CREATE ROLE pgtap_definitions_owner LOGIN;
+CREATE ROLE pgtap_definitions_group;
+CREATE ROLE pgtap_definitions_inner IN ROLE pgtap_definitions_group;
+GRANT pgtap_definitions_inner TO pgtap_definitions_second;
 GRANT pgtap_definitions_owner TO pgtap_definitions_app WITH ADMIN OPTION;
 CREATE SCHEMA shop;
 GRANT ALL ON SCHEMA shop TO pgtap_definitions_app, pgtap_definitions_owner;
@@ -30,13 +33,14 @@ BEGIN
 		SELECT bulwark.protect('shop.#items', parent => 'shop.#orders');
 		SELECT bulwark.protect('shop.#calls', 'tenant_id');
 		CREATE POLICY mine ON shop.#orders USING (true);
+		CREATE VIEW shop.#seen AS SELECT id FROM shop.#orders;
 		CREATE FUNCTION shop.#nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 		CREATE FUNCTION shop.#partition() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = shop AS
 			'CREATE TABLE shop.x PARTITION OF shop.#calls FOR VALUES FROM (10) TO (20)';
 		CREATE TRIGGER mine BEFORE INSERT ON shop.#orders FOR EACH ROW WHEN (false) EXECUTE FUNCTION shop.#nothing();
 	$ddl$, '#', prefix);
 	EXECUTE (SELECT string_agg(format('ALTER TABLE %s OWNER TO %I;', c.oid::regclass, owner), ' ') FROM pg_class c
-		WHERE c.relnamespace = 'shop'::regnamespace AND c.relname LIKE prefix || '%' AND c.relkind IN ('r', 'p'));
+		WHERE c.relnamespace = 'shop'::regnamespace AND c.relname LIKE prefix || '%' AND c.relkind IN ('r', 'p', 'v'));
 	EXECUTE format('ALTER FUNCTION shop.%Inothing() OWNER TO %I', prefix, owner);
 END
 $$;
@@ -108,6 +112,15 @@ INSERT INTO attempts (what, statement, app, owner) VALUES
 	('I22: grant TRUNCATE to an application login', 'GRANT TRUNCATE ON shop.#orders TO pgtap_definitions_second', '42501', '42501'),
 	('I22: grant ALL to everybody', 'GRANT ALL ON shop.#orders TO PUBLIC', '42501', '42501'),
 	('I22: grant REFERENCES of a column', 'GRANT REFERENCES (id) ON shop.#orders TO bulwark_app', '42501', '42501'),
+	('I22: grant TRUNCATE to a group of an application login', 'GRANT TRUNCATE ON shop.#orders TO pgtap_definitions_group', '42501', '42501'),
+	('I22: grant ALL to such a group, on all tables', 'GRANT ALL ON ALL TABLES IN SCHEMA shop TO pgtap_definitions_group', '42501', '42501'),
+	('grant SELECT to such a group', 'GRANT SELECT ON shop.#orders TO pgtap_definitions_group', '42501', 'ok'),
+	('LOCK TABLE', 'LOCK TABLE shop.#orders', '42501', 'ok'),
+	('LOCK TABLE that writers wait for', 'LOCK TABLE shop.#loose, shop.#items IN SHARE MODE', '42501', 'ok'),
+	('LOCK TABLE of a partition', 'LOCK TABLE ONLY shop.#calls_1 IN EXCLUSIVE MODE', '42501', 'ok'),
+	('LOCK TABLE of a view', 'LOCK TABLE shop.#seen IN SHARE MODE', '42501', 'ok'),
+	('LOCK TABLE as a statement locks it', 'LOCK TABLE shop.#orders, shop.#calls IN ROW EXCLUSIVE MODE', 'ok', 'ok'),
+	('LOCK TABLE of another table', 'LOCK TABLE shop.#loose', 'ok', 'ok'),
 	('grant TRUNCATE to another', 'GRANT TRUNCATE ON shop.#orders TO bulwark_maintenance', '42501', 'ok'),
 	('I20: LIKE', 'CREATE TABLE shop.x (LIKE shop.#orders INCLUDING ALL)', '42501', 'ok'),
 	('I20: LIKE of a partition', 'CREATE TABLE shop.x (other int, LIKE shop.#calls_1)', '42501', 'ok'),
@@ -275,5 +288,5 @@ SELECT is(left(attempt(statement, 'pgtap_definitions_app'), 5), '42501', 'I23: a
 
 SELECT * FROM finish();
 DROP SCHEMA shop, whole CASCADE;
-DROP OWNED BY pgtap_definitions_app, pgtap_definitions_second, pgtap_definitions_owner;
-DROP ROLE pgtap_definitions_app, pgtap_definitions_second, pgtap_definitions_owner;
+DROP OWNED BY pgtap_definitions_app, pgtap_definitions_second, pgtap_definitions_owner, pgtap_definitions_group, pgtap_definitions_inner;
+DROP ROLE pgtap_definitions_app, pgtap_definitions_second, pgtap_definitions_owner, pgtap_definitions_inner, pgtap_definitions_group;

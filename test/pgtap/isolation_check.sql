@@ -301,6 +301,10 @@ INSERT INTO broken (checked, says, name, statement) VALUES
 	('untrusted_functions', '^warning: .*shop.native', 'a function in an untrusted language',
 		$$UPDATE pg_language SET lanpltrusted = false WHERE lanname = 'plpgsql'; CREATE FUNCTION shop.native() RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 		UPDATE pg_proc SET proacl = '{=X/postgres}' WHERE oid = 'shop.native()'::regprocedure$$),
+	('session_languages', '^warning: PUBLIC can use language pgtap_language', 'I34: a language that keeps variables in the session',
+		'CREATE TRUSTED LANGUAGE pgtap_language HANDLER plpgsql_call_handler'),
+	('service_scopes', '^warning: .* pgtap_check_renamed .* pgtap_check_other', 'a limit under the former name of its role',
+		$$SELECT bulwark.service_scope('pgtap_check_other', '{}'); ALTER ROLE pgtap_check_other RENAME TO pgtap_check_renamed$$),
 	('foreign_access', '^warning: .*pgtap_server', 'application roles can use a foreign server',
 		$$CREATE FOREIGN DATA WRAPPER pgtap_fdw; CREATE SERVER pgtap_server FOREIGN DATA WRAPPER pgtap_fdw; GRANT USAGE ON FOREIGN SERVER pgtap_server TO bulwark_app$$),
 	('schema_create', '^fail: .*PUBLIC.*public', 'I23: PUBLIC can create in a schema',

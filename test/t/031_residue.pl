@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = bulwark_node('residue');
+my $node = bulwark_node('residue', conf => 'max_prepared_transactions = 2');
 app_role($node, 'app', 'a', 'b');
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE worker LOGIN;
@@ -96,13 +96,33 @@ for my $case (
 	[ 'set_config under a SET LOCAL', "SELECT set_config('search_path', 'own', false); SET LOCAL search_path = public;" ],
 	[ 'set_config in a savepoint', "SAVEPOINT s; SELECT set_config('search_path', 'own', false); RELEASE s;" ],
 	[ 'set_config in a DO block', q{DO $$ BEGIN PERFORM set_config('search_path', 'own', false); END $$;} ],
-	[ 'UPDATE of pg_settings', "UPDATE pg_settings SET setting = 'own' WHERE name = 'search_path';" ])
+	[ 'UPDATE of pg_settings', "UPDATE pg_settings SET setting = 'own' WHERE name = 'search_path';" ],
+	[ 'a setting of the application, by SET', "SET shop.customer = '1';" ],
+	[ 'a setting of the application, by set_config', "SELECT set_config('shop.customer', '1', false);" ],
+	[ 'a setting of the application, in a DO block', q{DO $$ BEGIN PERFORM set_config('shop.other', '1', false); END $$;} ],
+	[ 'SET exit_on_error', 'SET exit_on_error = on;' ],
+	[ 'the session\'s characteristics', 'SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY;' ],
+	[ 'an integer by set_config', "SELECT set_config('statement_timeout', '1', false);" ],
+	[ 'an enumeration by set_config', "SELECT set_config('default_transaction_isolation', 'serializable', false);" ],
+	(map { [ "SET $_->[0]", "SET $_->[0] = $_->[1];" ], [ "set_config of $_->[0]", "SELECT set_config('$_->[0]', $_->[1], false);" ] }
+		[ 'DateStyle', "'German'" ], [ 'IntervalStyle', "'iso_8601'" ], [ 'TimeZone', "'Asia/Kolkata'" ], [ 'client_encoding', "'LATIN1'" ],
+		[ 'standard_conforming_strings', "'off'" ], [ 'backslash_quote', "'on'" ], [ 'array_nulls', "'off'" ],
+		[ 'transform_null_equals', "'on'" ], [ 'xmloption', "'document'" ], [ 'default_text_search_config', "'simple'" ],
+		[ 'bytea_output', "'escape'" ], [ 'extra_float_digits', "'-15'" ], [ 'check_function_bodies', "'off'" ],
+		[ 'default_transaction_read_only', "'on'" ], [ 'statement_timeout', "'1'" ], [ 'lock_timeout', "'1'" ],
+		[ 'synchronous_commit', "'off'" ], [ 'gin_fuzzy_search_limit', "'1'" ],
+		[ 'log_parameter_max_length_on_error', "'-1'" ], [ 'local_preload_libraries', "'x'" ], [ 'client_min_messages', "'error'" ]),
+	(map { [ "an advisory lock of the session, $_", "SELECT $_;" ] }
+		'pg_advisory_lock(1)', 'pg_try_advisory_lock_shared(1, 2)', 'count(pg_advisory_lock(n)) FROM generate_series(1, 2) AS n'),
+	[ 'PREPARE TRANSACTION', "PREPARE TRANSACTION 'left';" ])
 {
 	my ($what, $sql) = @$case;
 	refused($s, as('a', $sql), $what);
 }
 refused($s, "SELECT set_config('search_path', 'own', false);", 'set_config in autocommit after an identity');
 refused($s, 'SET search_path = own;', 'SET in autocommit after an identity');
+refused($s, "SET shop.customer = '1';", 'SET of the application\'s own in autocommit after an identity');
+refused($s, "SELECT set_config('shop.customer', '1', false);", 'set_config of it');
 my $prove = "PERFORM bulwark.authenticate('@{[ token('a') ]}');";
 refused($s, "DO \$\$ DECLARE r record; BEGIN $prove FOR r IN SELECT * FROM orders LOOP COMMIT; END LOOP; END \$\$;",
 	'COMMIT in a loop over a query');
@@ -110,6 +130,10 @@ refused($s, "DO \$\$ DECLARE r record; BEGIN $prove FOR r IN SELECT * FROM order
 	'ROLLBACK in a loop over a query');
 
 is(session_say($s, 'SHOW search_path; SHOW role; SHOW row_security;'), "public\nnone\non", 'I34: the settings are as they were');
+is(session_say($s, "SELECT string_agg(name, ' ') FROM pg_settings WHERE source = 'session';"), 'row_security search_path statement_timeout',
+	'I34: and no others than those before the first identity were changed');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'I34: no lock is left');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), 0, 'I34: no prepared transaction is left');
 is(session_say($s, "SELECT count(*) FROM pg_class WHERE relpersistence = 't'; SELECT count(*) FROM pg_prepared_statements; SELECT count(*) FROM pg_cursors;"),
 	"0\n0\n0", 'I34: nothing is left in the session');
 is(session_say($s, as('b', 'SELECT count(*) FROM orders;')), '0', 'I34: tenant b sees nothing of a');
@@ -123,7 +147,15 @@ allowed($s, as('a', "SELECT set_config('search_path', 'own', false); SELECT set_
 	'a setting that is put back');
 allowed($s, as('a', "SAVEPOINT s; SELECT set_config('search_path', 'own', false); ROLLBACK TO s;"), 'a setting that is rolled back');
 allowed($s, as('a', 'DECLARE c CURSOR FOR SELECT * FROM orders; FETCH c;'), 'a cursor within the transaction');
-allowed($s, as('a', "SET application_name = 'x'; SET statement_timeout = '2min';"), 'settings that decide nothing');
+allowed($s, as('a', "SET application_name = 'x'; SET enable_seqscan = off; SET work_mem = '8MB';"), 'settings that decide nothing');
+allowed($s, as('a', "SET LOCAL DateStyle = 'German'; SET LOCAL shop.customer = '1'; SELECT set_config('shop.customer', '2', true);"),
+	'others for the transaction');
+allowed($s, as('a', 'SELECT pg_advisory_xact_lock(1);'), 'an advisory lock of the transaction');
+allowed($s, as('a', 'SET DateStyle TO DEFAULT; RESET TimeZone;'), 'what RESET gives');
+allowed($s, 'SELECT pg_advisory_lock(1); SELECT pg_advisory_unlock(1);', 'an advisory lock outside an identity\'s transaction');
+allowed($s, "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; SET standard_conforming_strings = on; "
+	  . "SET IntervalStyle = 'postgres'; SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE; SET statement_timeout = 0;",
+	'what a pooler sets when it hands the connection over');
 allowed($s, 'RESET search_path; RESET ALL; DISCARD ALL;', 'RESET and DISCARD');
 is(session_say($s, 'SHOW search_path;'), '"$user", public', 'RESET resets');
 session_end($s);

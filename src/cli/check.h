@@ -1,0 +1,119 @@
+/*
+ * check.h
+ *		Verification of a ledger's export, line by line, in memory that does
+ *		not grow with it (docs/file-formats.md has the format).
+ */
+#ifndef BULWARK_CHECK_H
+#define BULWARK_CHECK_H
+
+#include "common/block.h"
+#include "common/merkle.h"
+#include "common/record.h"
+#include "common/trust.h"
+#include "json.h"
+
+#include <stdio.h>
+
+#define CHECK_MAX_KEYS		64
+#define CHECK_MAX_KEPT		12	/* problems that the report shows */
+
+/* A checkpoint that was kept from before. */
+typedef struct Earlier
+{
+	const char *file;
+	char		note[BW_NOTE_MAX];
+	size_t		len;
+	size_t		body_len;
+	bw_checkpoint is;
+	enum
+	{
+		EARLIER_OPEN, EARLIER_HOLDS, EARLIER_DIFFERS
+	}			state;
+} Earlier;
+
+/* Ranges of entry ids. */
+typedef struct Range
+{
+	uint64_t	first;
+	uint64_t	last;
+} Range;
+typedef struct Ranges
+{
+	Range	   *at;
+	size_t		n;
+	size_t		room;
+} Ranges;
+
+typedef struct Check
+{
+	/* Given. */
+	bw_trust_key keys[CHECK_MAX_KEYS];	/* the pinned ones, then the export's */
+	size_t		pinned;
+	bool		unpinned;		/* take the export's own word for the key */
+	Earlier    *earlier;		/* in ascending order of size */
+	size_t		nearlier;
+
+	/* Found. */
+	uint64_t	problems;
+	char	   *kept[CHECK_MAX_KEPT];
+	uint64_t	lines;
+	uint64_t	entries;
+	uint64_t	skipped;
+	uint64_t	withheld;		/* contents not shown */
+	uint64_t	erased;
+	uint64_t	blocks;
+	uint64_t	pending;
+	uint64_t	incarnations;
+	int64_t		tree_size;		/* as the export says in the beginning */
+	int64_t		oldest;			/* times of entries */
+	int64_t		newest;
+	char		origin[BW_ORIGIN_MAX + 1];
+	bw_checkpoint last;			/* the newest checkpoint */
+	bw_peaks	peaks;
+
+	/* Where we are. */
+	enum
+	{
+		CHECK_START, CHECK_BODY, CHECK_ENDED
+	}			state;
+	bool		stopped;		/* nothing more can be said of it */
+	Json		json;
+	Json		metadata;		/* of retention entries */
+	uint8_t		log_id[BW_LOG_ID_LEN];
+	bw_trust	trust;
+	bool		in_block;
+	bool		gap;			/* blocks were left out just now */
+	bw_block	block;			/* without its xip */
+	uint8_t		header_hash[BW_SHA256_LEN];
+	uint8_t    *runs_bytes;		/* NULL: not shown */
+	bw_runs		runs;
+	uint64_t	run_xid;
+	uint64_t	run_first;		/* leaf of the run's first entry */
+	uint64_t	run_end;
+	uint8_t		(*shapes)[BW_SHAPE_ID_LEN];
+	size_t		nshapes;
+	size_t		shapes_room;
+	Ranges		gone;			/* entries without a content */
+	Ranges		named;			/* what retention entries name */
+} Check;
+
+/* Earlier checkpoints and pinned keys are set; the export's lines come next. */
+extern void check_begin(Check *check);
+/* The next line, which is changed; false: reading on makes no sense. */
+extern bool check_line(Check *check, char *line, size_t len);
+/* After the last line: true where everything holds. */
+extern bool check_end(Check *check);
+extern void check_free(Check *check);
+
+/* leaf and entry: -1 where not known. */
+extern void check_problem(Check *check, int64_t leaf, int64_t entry, const char *format,...)
+			__attribute__((format(printf, 4, 5)));
+
+/*
+ * fields.c: compare what is written for people with what is proved: the record
+ * and, where it is shown, the content (NULL: erased).
+ */
+extern void check_fields(Check *check, const JsonValue *fields, int64_t leaf_index,
+						 const bw_leaf *leaf, bool shown, const uint8_t *content, size_t len);
+
+#endif							/* BULWARK_CHECK_H */

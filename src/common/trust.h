@@ -1,0 +1,34 @@
+/*
+ * trust.h
+ *		Which key signs a log, checkpoint by checkpoint: one key until a
+ *		checkpoint carries another's signature beside its own.
+ */
+#ifndef BULWARK_TRUST_H
+#define BULWARK_TRUST_H
+
+#include "common/note.h"
+
+typedef struct bw_trust_key
+{
+	bw_vkey		vkey;
+	bool		pinned;			/* trusted for itself */
+	bool		used;			/* has signed a checkpoint of this log */
+} bw_trust_key;
+
+typedef struct bw_trust
+{
+	bw_trust_key *keys;			/* those that may sign */
+	size_t		n;
+	bw_trust_key *current;		/* NULL before the first checkpoint */
+	bool		trusted;		/* current is pinned, or follows one that is */
+	bool		gap;			/* set where checkpoints before the next one are not known */
+} bw_trust;
+
+/*
+ * The next checkpoint, in the order of the tree.  Signed by the current key, and
+ * by another as well where the key changes; by any of the keys where it is the
+ * first or follows a gap.
+ */
+extern bw_note_result bw_trust_next(bw_trust *trust, const char *note, size_t len, size_t *body_len);
+
+#endif							/* BULWARK_TRUST_H */

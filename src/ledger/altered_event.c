@@ -1,0 +1,298 @@
+/*
+ * altered_event.c
+ *		The object access hook's part for audited tables: what a command does to
+ *		them, by oid, whatever it is called and however it came to them.
+ */
+#include "ledger/guard.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+bool
+IsCaptureTrigger(const DdlPart *part)
+{
+	return (strcmp(NameStr(part->name), TRIGGER_CAPTURE) == 0 ||
+			strcmp(NameStr(part->name), TRIGGER_CAPTURE_TRUNCATE) == 0) &&
+		AuditedOf(part->relid) != NULL;
+}
+
+void
+RefuseTriggerChange(const DdlPart *part, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("%s trigger \"%s\" of audited table \"%s\" is not allowed",
+					what, NameStr(part->name), get_rel_name(part->relid)),
+			 errhint("bulwark.audit_stop() ends the audit of a table, with an entry.")));
+}
+
+/* --- columns and tables ------------------------------------------------------------ */
+
+/* The row of pg_class as the running command has just written it; false: none. */
+static bool
+new_class(Oid relid, FormData_pg_class *form)
+{
+	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, ClassOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		memcpy(form, GETSTRUCT(tuple), CLASS_TUPLE_SIZE);
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* The column's name as the running command has just written it; false: none. */
+static bool
+new_column_name(Oid relid, int attnum, NameData *name)
+{
+	Relation	catalog = table_open(AttributeRelationId, AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key[0], Anum_pg_attribute_attrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&key[1], Anum_pg_attribute_attnum, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(attnum));
+	scan = systable_beginscan(catalog, AttributeRelidNumIndexId, true, SnapshotSelf, 2, key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		*name = ((Form_pg_attribute) GETSTRUCT(tuple))->attname;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* A rewrite fills a new heap, which is named after the old one: that is being read
+ * now, for the last time. */
+static void
+heap_created(Oid heap)
+{
+	FormData_pg_class form;
+	Oid			relid;
+
+	if (GuardCommandMode() == GUARD_MAINTAINS || !new_class(heap, &form) ||
+		sscanf(NameStr(form.relname), "pg_temp_%u", &relid) != 1 || AuditedOf(relid) == NULL)
+		return;
+	AlteredDigestRows(relid);
+	AlteredNote(relid, ALTERED_ROWS, InvalidOid);
+}
+
+static void
+column_altered(Oid relid, int attnum)
+{
+	char	   *column = get_attname(relid, attnum, true);
+	NameData	now;
+
+	AlteredKeepRows(relid);
+	AlteredNote(relid, ALTERED_DEFINITION, InvalidOid);
+	if (column != NULL && new_column_name(relid, attnum, &now) && strcmp(column, NameStr(now)) != 0)
+		AlteredColumnName(relid, column, NameStr(now));
+}
+
+static void
+table_altered(Oid relid)
+{
+	FormData_pg_class now;
+	bool		renamed = new_class(relid, &now) &&
+		(strcmp(NameStr(now.relname), get_rel_name(relid)) != 0 || now.relnamespace != get_rel_namespace(relid));
+
+	AlteredNote(relid, renamed ? ALTERED_NAME : ALTERED_DEFINITION, InvalidOid);
+}
+
+/* Its tables are called otherwise. */
+static void
+schema_altered(Oid schema)
+{
+	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		relids = lappend_oid(relids, ((Form_pg_class) GETSTRUCT(tuple))->oid);
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+
+	foreach(lc, relids)
+		if (AuditedOf(lfirst_oid(lc)) != NULL)
+			AlteredNote(lfirst_oid(lc), ALTERED_NAME, InvalidOid);
+}
+
+static void
+relation_dropped(Oid relid, int attnum)
+{
+	AlteredDigestRows(relid);
+	if (attnum == 0)
+	{
+		AlteredNote(relid, ALTERED_DROPPED, InvalidOid);
+		AuditedForget(relid);
+	}
+	else
+	{
+		AlteredNote(relid, ALTERED_ROWS | ALTERED_DEFINITION, InvalidOid);
+		AlteredColumnName(relid, get_attname(relid, attnum, false), NULL);
+	}
+}
+
+/* Is the one a child of the other, as the running command has just written it? */
+static bool
+is_child(Oid child, Oid parent)
+{
+	Relation	catalog = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(child));
+	scan = systable_beginscan(catalog, InheritsRelidSeqnoIndexId, true, SnapshotSelf, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_inherits form = (Form_pg_inherits) GETSTRUCT(tuple);
+
+		found = form->inhparent == parent && !form->inhdetachpending;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+static void
+inheritance_altered(Oid child, Oid parent)
+{
+	if (AuditedOf(parent) != NULL)
+		AlteredNote(child, is_child(child, parent) ? ALTERED_ATTACHED : ALTERED_DETACHED, parent);
+}
+
+/* --- what belongs to a table --------------------------------------------------------- */
+
+/* Does it change what is stored, or who may? */
+static bool
+counts(Oid classid, const DdlPart *part)
+{
+	return !part->internal && AuditedOf(part->relid) != NULL &&
+		(classid == TriggerRelationId || classid == RewriteRelationId || classid == PolicyRelationId ||
+		 classid == ConstraintRelationId);
+}
+
+static void
+part_created(Oid classid, Oid objectid)
+{
+	DdlPart		before,
+				part;
+
+	if (!DdlReadPart(classid, objectid, SnapshotSelf, &part))
+		return;
+	if (classid == TriggerRelationId && part.rewritten &&
+		DdlReadPart(classid, objectid, NULL, &before) && IsCaptureTrigger(&before))
+		RefuseTriggerChange(&before, "replacing");
+	if (counts(classid, &part))
+		AlteredNote(part.relid, ALTERED_DEFINITION, InvalidOid);
+}
+
+static void
+part_altered(Oid classid, Oid objectid)
+{
+	DdlPart		before,
+				now;
+
+	if (!DdlReadPart(classid, objectid, NULL, &before) || !counts(classid, &before))
+		return;
+	if (classid != TriggerRelationId || !IsCaptureTrigger(&before))
+		AlteredNote(before.relid, ALTERED_DEFINITION, InvalidOid);
+	else if (!DdlReadPart(classid, objectid, SnapshotSelf, &now) ||
+			 strcmp(NameStr(now.name), NameStr(before.name)) != 0)
+		RefuseTriggerChange(&before, "renaming");
+	else if (now.enabled != TRIGGER_FIRES_ALWAYS)
+		AlteredNote(before.relid, ALTERED_SWITCHED, InvalidOid);
+}
+
+static void
+part_dropped(Oid classid, Oid objectid)
+{
+	DdlPart		part;
+
+	if (!DdlReadPart(classid, objectid, NULL, &part) || !counts(classid, &part))
+		return;
+	AlteredNote(part.relid, classid == TriggerRelationId && IsCaptureTrigger(&part) ?
+				ALTERED_TRIGGER_GONE : ALTERED_DEFINITION, InvalidOid);
+}
+
+/* --- the hook's part ------------------------------------------------------------------- */
+
+void
+AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+{
+	bool		relation = classid == RelationRelationId;
+
+	/* The extension is being dropped, and the registry cannot be read any more. */
+	if (GuardCommandMode() == GUARD_DROPS && !OidIsValid(PrivateRelid("ledger_audited_pkey")))
+		return;
+
+	switch (access)
+	{
+		case OAT_POST_CREATE:
+			if (!relation)
+				part_created(classid, objectid);
+			else if (subid != 0 && AuditedOf(objectid) != NULL)
+				column_altered(objectid, subid);
+			else if (subid == 0 && ((ObjectAccessPostCreate *) arg)->is_internal)
+				heap_created(objectid);
+			break;
+
+		case OAT_POST_ALTER:
+			if (classid == InheritsRelationId)
+				inheritance_altered(objectid, ((ObjectAccessPostAlter *) arg)->auxiliary_id);
+			else if (((ObjectAccessPostAlter *) arg)->is_internal)
+				break;
+			else if (classid == NamespaceRelationId)
+				schema_altered(objectid);
+			else if (!relation)
+				part_altered(classid, objectid);
+			else if (AuditedOf(objectid) == NULL)
+				break;
+			else if (subid != 0)
+				column_altered(objectid, subid);
+			else
+				table_altered(objectid);
+			break;
+
+		case OAT_DROP:
+			if (relation && AuditedOf(objectid) != NULL)
+				relation_dropped(objectid, subid);
+			else if (!relation && (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) == 0)
+				part_dropped(classid, objectid);
+			break;
+
+		default:
+			break;
+	}
+}

@@ -1,0 +1,358 @@
+/*
+ * coverage.c
+ *		Is what should be recorded still recorded?
+ *
+ *		What is audited is an inventory of its own: each audit(), audit_stop(), DROP
+ *		and RENAME is an entry, so that the sealed entries say what there must be.
+ *		Here it is compared with the registry, and the registry with the catalogs,
+ *		which a superuser can edit and a server that has not preloaded us lets
+ *		anybody change.  The questions are asked from C: a function's text in the
+ *		catalog could be edited like the rest.
+ */
+#include "ledger/guard.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "common/record.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(bulwark_ledger_coverage_check);
+
+/* --- what the entries say ------------------------------------------------------------ */
+
+/* An entry that changes what is audited. */
+typedef struct CoverageEvent
+{
+	int64		time;
+	int64		number;			/* in the order of storage, among equals */
+	char	   *relation;
+	char	   *what;
+	char	   *renamed_to;		/* or NULL */
+} CoverageEvent;
+
+static char *
+server_text(bw_bytes bytes)
+{
+	char	   *text = pnstrdup((const char *) bytes.data, bytes.len);
+
+	return pg_any_to_server(text, bytes.len, PG_UTF8);
+}
+
+/* A string of a JSON object, or NULL. */
+static char *
+json_string(Jsonb *json, const char *key)
+{
+	JsonbValue	value;
+	JsonbValue *found;
+
+	if (!JB_ROOT_IS_OBJECT(json))
+		return NULL;
+	found = getKeyJsonValueFromContainer(&json->root, key, strlen(key), &value);
+	return found != NULL && found->type == jbvString ? pnstrdup(found->val.string.val, found->val.string.len) : NULL;
+}
+
+/* The metadata of a content, or NULL. */
+static Jsonb *
+content_metadata(const void *data, Size len)
+{
+	bw_content	content;
+	bw_field	field;
+
+	if (!bw_content_open(&content, data, len))
+		return NULL;
+	while (bw_content_next(&content, &field))
+	{
+		if (field.tag == BW_TAG_METADATA && field.mode == BW_MODE_PLAIN)
+			return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(server_text(field.value))));
+	}
+	return NULL;
+}
+
+/* The entry as an event, or NULL where it is none.  The content is read for those
+ * alone that can be one. */
+static CoverageEvent *
+event_of(TupleTableSlot *slot)
+{
+	bytea	   *leaf_bytes = DatumGetByteaPP(slot->tts_values[0]);
+	bytea	   *content;
+	bw_leaf		leaf;
+	Jsonb	   *metadata;
+	CoverageEvent *event;
+
+	if (VARSIZE_ANY_EXHDR(leaf_bytes) < 4 ||
+		((uint8 *) VARDATA_ANY(leaf_bytes))[3] != BW_SOURCE_SYSTEM ||
+		bw_leaf_parse(VARDATA_ANY(leaf_bytes), VARSIZE_ANY_EXHDR(leaf_bytes), &leaf) < 0 ||
+		(leaf.action != BW_ACTION_DDL && leaf.action != BW_ACTION_CONFIGURATION) || slot->tts_isnull[1])
+		return NULL;
+	content = DatumGetByteaPP(slot->tts_values[1]);
+	metadata = content_metadata(VARDATA_ANY(content), VARSIZE_ANY_EXHDR(content));
+	if (metadata == NULL)
+		return NULL;
+	event = palloc0(sizeof(CoverageEvent));
+	event->time = leaf.time;
+	event->relation = server_text(leaf.entity_type);
+	event->what = json_string(metadata, leaf.action == BW_ACTION_DDL ? "change" : "event");
+	event->renamed_to = json_string(metadata, "renamed_to");
+	return event->what != NULL ? event : NULL;
+}
+
+static List *
+segment_events(Oid segment, List *events)
+{
+	Relation	rel = table_open(segment, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(LedgerSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "bulwark entry", ALLOCSET_DEFAULT_SIZES);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext caller = MemoryContextSwitchTo(context);
+		CoverageEvent *event;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		event = event_of(slot);
+		MemoryContextSwitchTo(caller);
+		if (event != NULL)
+		{
+			CoverageEvent *copy = palloc(sizeof(CoverageEvent));
+
+			*copy = *event;
+			copy->number = list_length(events);
+			copy->relation = pstrdup(event->relation);
+			copy->what = pstrdup(event->what);
+			copy->renamed_to = event->renamed_to ? pstrdup(event->renamed_to) : NULL;
+			events = lappend(events, copy);
+		}
+		MemoryContextReset(context);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	MemoryContextDelete(context);
+	return events;
+}
+
+/* Changes of one table exclude each other, from before their entry to their commit. */
+static int
+earlier_first(const ListCell *a, const ListCell *b)
+{
+	const CoverageEvent *left = lfirst(a);
+	const CoverageEvent *right = lfirst(b);
+
+	if (left->time != right->time)
+		return left->time < right->time ? -1 : 1;
+	return left->number < right->number ? -1 : left->number > right->number;
+}
+
+static List *
+without(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			names = foreach_delete_current(names, lc);
+	return names;
+}
+
+/* The relations that the entries say are audited. */
+static List *
+inventory(void)
+{
+	List	   *events = NIL;
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	LedgerFlush();
+	foreach(lc, SegmentAll())
+		events = segment_events(lfirst_oid(lc), events);
+	list_sort(events, earlier_first);
+
+	foreach(lc, events)
+	{
+		CoverageEvent *event = lfirst(lc);
+
+		if (strcmp(event->what, "audit") == 0 || strcmp(event->what, "audit_change") == 0)
+			names = lappend(without(names, event->relation), event->relation);
+		else if (strcmp(event->what, "audit_stop") == 0 || strcmp(event->what, "dropped") == 0)
+			names = without(names, event->relation);
+		else if (strcmp(event->what, "renamed") == 0 && event->renamed_to != NULL)
+			names = lappend(without(names, event->relation), event->renamed_to);
+	}
+	return names;
+}
+
+/* --- what the catalogs say ------------------------------------------------------------ */
+
+/* $1: the inventory. */
+static const char *const registry_query =
+"WITH registry AS (SELECT relation, relation::text AS name FROM bulwark_internal.ledger_audited)"
+" SELECT i.name, 'the entries say that it is audited, and it is not registered'"
+" FROM unnest($1) AS i (name) WHERE i.name NOT IN (SELECT name FROM registry)"
+" UNION ALL"
+" SELECT r.name, 'it is registered as audited, and no entry says so'"
+" FROM registry r WHERE r.name <> ALL ($1)"
+" UNION ALL"
+" SELECT r.name, 'it is registered as audited, and does not exist'"
+" FROM registry r WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation)"
+" UNION ALL"
+" SELECT c.oid::regclass::text, format('it is not audited, and belongs to %s, which is', r.name)"
+" FROM registry r JOIN pg_inherits h ON h.inhparent = r.relation JOIN pg_class c ON c.oid = h.inhrelid"
+" WHERE c.relkind IN ('r', 'p') AND c.oid NOT IN (SELECT relation FROM registry)";
+
+/* Types of triggers: AFTER each row 29 (all but TRUNCATE), AFTER TRUNCATE 32, BEFORE
+ * each row 31, BEFORE TRUNCATE 34, AFTER any statement 60. */
+static const char *const trigger_query =
+"WITH wanted AS ("
+"  SELECT c.oid AS relid, w.name, w.function, w.type"
+"  FROM bulwark_internal.ledger_audited a JOIN pg_class c ON c.oid = a.relation AND c.relkind = 'r',"
+"  (VALUES ('" TRIGGER_CAPTURE "', 'bulwark_internal.capture()', 29),"
+"    ('" TRIGGER_CAPTURE_TRUNCATE "', 'bulwark_internal.capture_truncate()', 32)) AS w (name, function, type)"
+"  UNION ALL"
+"  SELECT c.oid, w.name, w.function, w.type"
+"  FROM pg_class c,"
+"  (VALUES ('bulwark_guard_row', 'bulwark_internal.ledger_guard()', 31),"
+"    ('bulwark_guard_truncate', 'bulwark_internal.ledger_guard()', 34)) AS w (name, function, type)"
+"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%' AND c.relkind = 'r'"
+"  UNION ALL"
+"  SELECT 'bulwark_internal.ledger_audited'::regclass, 'invalidate', 'bulwark_internal.invalidate()', 60)"
+" SELECT w.relid::regclass::text, CASE"
+"  WHEN t.oid IS NULL THEN format('trigger \"%s\" is missing', w.name)"
+"  WHEN t.tgenabled <> 'A' OR NOT c.relhastriggers THEN format('trigger \"%s\" does not fire always', w.name)"
+"  ELSE format('trigger \"%s\" is not as it was made', w.name) END"
+" FROM wanted w JOIN pg_class c ON c.oid = w.relid LEFT JOIN pg_trigger t ON t.tgrelid = w.relid AND t.tgname = w.name"
+" WHERE t.oid IS NULL OR t.tgenabled <> 'A' OR NOT c.relhastriggers OR t.tgfoid IS DISTINCT FROM to_regprocedure(w.function)"
+"  OR t.tgtype <> w.type OR t.tgisinternal OR t.tgqual IS NOT NULL OR t.tgattr <> ''::int2vector OR t.tgconstraint <> 0"
+" UNION ALL"
+" SELECT t.tgrelid::regclass::text, format('trigger \"%s\" is not of the ledger''s', t.tgname)"
+" FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+" WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%'"
+"  AND NOT EXISTS (SELECT FROM wanted w WHERE w.relid = t.tgrelid AND w.name = t.tgname)";
+
+/* $1: the tables that there must be. */
+static const char *const table_query =
+"WITH present AS ("
+"  SELECT c.* FROM pg_class c"
+"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%' AND c.relkind NOT IN ('i', 'S', 'c')),"
+" extension AS (SELECT oid, extowner FROM pg_extension WHERE extname = 'bulwark'),"
+" segment AS (SELECT format('ledger_segment_%s', segment) AS name FROM bulwark_internal.ledger_segments)"
+" SELECT 'bulwark_internal.' || m.name, 'the table is missing'"
+" FROM (SELECT unnest($1) UNION ALL SELECT name FROM segment) AS m (name) WHERE m.name NOT IN (SELECT relname FROM present)"
+" UNION ALL"
+" SELECT p.oid::regclass::text, 'it is not a plain, logged heap table of the extension''s owner with row security and without rules'"
+" FROM present p, extension e"
+" WHERE p.relkind <> 'r' OR p.relpersistence <> 'p' OR p.relowner <> e.extowner OR p.relhasrules OR NOT p.relrowsecurity"
+"  OR p.relam <> (SELECT oid FROM pg_am WHERE amname = 'heap') OR p.relispartition"
+"  OR EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = p.oid AND NOT (p.relname = 'ledger_entries' AND y.polname = 'readers'"
+"   AND y.polcmd = 'r' AND y.polpermissive AND y.polroles = ARRAY(SELECT oid FROM pg_roles WHERE rolname = 'bulwark_ledger')"
+"   AND pg_get_expr(y.polqual, y.polrelid) = 'bulwark_internal.ledger_visible(bulwark_internal.leaf_tenant(leaf), leaf)'))"
+" UNION ALL"
+" SELECT p.oid::regclass::text, 'it does not belong to the extension'"
+" FROM present p, extension e"
+" WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid"
+"  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid"
+"  AND d.deptype = CASE WHEN p.relname IN (SELECT name FROM segment) THEN 'x'::\"char\" ELSE 'e' END)"
+" UNION ALL"
+" SELECT p.oid::regclass::text, 'it is a segment, and does not inherit from ledger_entries alone'"
+" FROM present p WHERE p.relname IN (SELECT name FROM segment) AND"
+"  ARRAY(SELECT h.inhparent FROM pg_inherits h WHERE h.inhrelid = p.oid) <> ARRAY['bulwark_internal.ledger_entries'::regclass::oid]"
+" UNION ALL"
+" SELECT h.inhrelid::regclass::text, 'it inherits from a table of the ledger, and is no segment'"
+" FROM pg_inherits h JOIN present p ON p.oid = h.inhparent JOIN pg_class c ON c.oid = h.inhrelid"
+" WHERE p.relname <> 'ledger_entries' OR c.relname NOT IN (SELECT name FROM segment) OR c.relnamespace <> p.relnamespace";
+
+static const char *const function_query =
+"SELECT 'bulwark_internal.' || w.name, CASE WHEN p.oid IS NULL THEN 'the function is missing' ELSE 'the function is not as it was made' END"
+" FROM (VALUES ('capture', 'bulwark_capture'), ('capture_truncate', 'bulwark_capture_truncate'),"
+"  ('ledger_guard', 'bulwark_ledger_guard'), ('invalidate', 'bulwark_invalidate')) AS w (name, symbol)"
+" CROSS JOIN pg_extension e"
+" LEFT JOIN pg_proc p ON p.pronamespace = 'bulwark_internal'::regnamespace AND p.proname = w.name AND p.pronargs = 0"
+" WHERE e.extname = 'bulwark' AND (p.oid IS NULL OR p.prosrc <> w.symbol OR p.probin <> '$libdir/bulwark'"
+"  OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c') OR p.proowner <> e.extowner OR p.prosecdef"
+"  OR p.proconfig IS NOT NULL OR p.prorettype <> 'trigger'::regtype"
+"  OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid"
+"   AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'))";
+
+/* What there must be in any case. */
+static const char *const tables[] = {
+	"ledger_log", "ledger_incarnations", "ledger_keys", "ledger_shapes", "ledger_entries", "ledger_segments",
+	"ledger_tiles", "ledger_blocks", "ledger_stragglers", "ledger_audited", "ledger_starts"
+};
+
+static Datum
+text_array(List *names)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(list_length(names), 1));
+
+	for (int i = 0; i < list_length(names); i++)
+		values[i] = CStringGetTextDatum(list_nth(names, i));
+	return PointerGetDatum(construct_array(values, list_length(names), TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* The rows of a query of (relation, problem), as problems. */
+static List *
+ask(const char *query, List *names, bool with_names, List *problems)
+{
+	Oid			type = TEXTARRAYOID;
+	Datum		value = with_names ? text_array(names) : (Datum) 0;
+	uint64		n = TrustedExec(query, with_names ? 1 : 0, &type, &value, NULL);
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		CoverageProblem *problem = palloc(sizeof(CoverageProblem));
+
+		problem->relation = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		problem->problem = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		problems = lappend(problems, problem);
+	}
+	return problems;
+}
+
+List *
+CoverageProblems(void)
+{
+	List	   *names = inventory();
+	List	   *made = NIL;
+	List	   *problems = NIL;
+	TrustedScope scope;
+
+	for (int i = 0; i < lengthof(tables); i++)
+		made = lappend(made, unconstify(char *, tables[i]));
+	TrustedBegin(&scope);
+	problems = ask(registry_query, names, true, problems);
+	problems = ask(trigger_query, NIL, false, problems);
+	problems = ask(table_query, made, true, problems);
+	problems = ask(function_query, NIL, false, problems);
+	TrustedEnd(&scope);
+	return problems;
+}
+
+Datum
+bulwark_ledger_coverage_check(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, CoverageProblems())
+	{
+		CoverageProblem *problem = lfirst(lc);
+		Datum		values[2] = {CStringGetTextDatum(problem->relation), CStringGetTextDatum(problem->problem)};
+		bool		nulls[2] = {false, false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

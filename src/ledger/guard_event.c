@@ -1,0 +1,203 @@
+/*
+ * guard_event.c
+ *		The object access hook: whatever a command is called, and however deep a
+ *		CASCADE reaches, it is asked by oid before it touches what is the ledger's.
+ */
+#include "ledger/guard.h"
+
+#include "catalog/dependency.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+static object_access_hook_type prev_object_access = NULL;
+
+static bool
+is_our_schema(Oid schema)
+{
+	return schema >= FirstNormalObjectId &&
+		(schema == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true) ||
+		 schema == get_namespace_oid(BULWARK_SCHEMA, true));
+}
+
+static bool
+is_our_view(Oid relid)
+{
+	return get_rel_relkind(relid) == RELKIND_VIEW && IsLedgerMember(RelationRelationId, relid);
+}
+
+/* A part of a ledger table, or a foreign key to one. */
+static void
+check_part(const DdlPart *part, const char *what)
+{
+	Oid			relid = IsLedgerRelation(part->relid) ? part->relid :
+		OidIsValid(part->referenced) && IsLedgerRelation(part->referenced) ? part->referenced : InvalidOid;
+
+	if (OidIsValid(relid))
+		RefuseLedgerChange(psprintf("%s %s %s", what, part->what[0] == 'i' ? "an" : "a", part->what), relid);
+}
+
+static void
+check_create(Oid classid, Oid objectid, int subid, bool internal)
+{
+	DdlPart		part;
+
+	if (classid == RelationRelationId)
+	{
+		if (subid != 0)
+		{
+			if (IsLedgerRelation(objectid))
+				RefuseLedgerChange("adding a column", objectid);
+		}
+		else if (internal)		/* a heap that VACUUM FULL or CLUSTER fills */
+			return;
+		else if (DdlReadPart(IndexRelationId, objectid, SnapshotSelf, &part))
+			check_part(&part, "adding");
+		else if (IsNewLedgerRelation(objectid))
+			RefuseLedgerDefinition("another relation of that name in schema \"" BULWARK_PRIVATE_SCHEMA "\"");
+	}
+	else if (classid == ProcedureRelationId)
+	{
+		if (IsLedgerMember(classid, objectid))
+			RefuseLedgerDefinition("replacing a function of bulwark");
+	}
+	else if (DdlReadPart(classid, objectid, SnapshotSelf, &part))
+	{
+		check_part(&part, part.rewritten ? "replacing" : "adding");
+		if (classid == RewriteRelationId && is_our_view(part.relid))
+			RefuseLedgerDefinition("replacing a view of bulwark");
+	}
+}
+
+static void
+check_alter(Oid classid, Oid objectid, Oid auxiliary, bool internal)
+{
+	DdlPart		part;
+
+	switch (classid)
+	{
+		case InheritsRelationId:
+			if (IsLedgerRelation(objectid))
+				RefuseLedgerChange("changing the parents", objectid);
+			if (IsLedgerRelation(auxiliary))
+				RefuseLedgerChange("changing the children", auxiliary);
+			break;
+		case RelationRelationId:
+			if (internal)
+				break;
+			if (OidIsValid(LedgerTableOf(objectid)))
+				RefuseLedgerChange("ALTER", objectid);
+			if (IsNewLedgerRelation(objectid))
+				RefuseLedgerDefinition("another relation of that name in schema \"" BULWARK_PRIVATE_SCHEMA "\"");
+			if (is_our_view(objectid))
+				RefuseLedgerDefinition("altering a view of bulwark");
+			break;
+		case NamespaceRelationId:
+			if (is_our_schema(objectid))
+				RefuseLedgerDefinition("altering a schema of bulwark");
+			break;
+		case ProcedureRelationId:
+			if (IsLedgerMember(classid, objectid))
+				RefuseLedgerDefinition("altering a function of bulwark");
+			break;
+		default:
+			if (!internal && DdlReadPart(classid, objectid, NULL, &part))
+				check_part(&part, "changing");
+			break;
+	}
+}
+
+/* Is it the extension, or does it stand or fall with it? */
+static bool
+goes_with_extension(Oid classid, Oid objectid, Oid *relid)
+{
+	DdlPart		part;
+
+	switch (classid)
+	{
+		case ExtensionRelationId:
+			return objectid == LedgerExtension();
+		case NamespaceRelationId:
+			return is_our_schema(objectid);
+		case ProcedureRelationId:
+			return IsLedgerMember(classid, objectid);
+		case RelationRelationId:
+			*relid = LedgerTableOf(objectid);
+			return OidIsValid(*relid) || is_our_view(objectid);
+		default:
+			if (DdlReadPart(classid, objectid, NULL, &part) && IsLedgerRelation(part.relid))
+				*relid = part.relid;
+			return OidIsValid(*relid);
+	}
+}
+
+static void
+check_drop(Oid classid, Oid objectid)
+{
+	Oid			relid = InvalidOid;
+
+	if (!goes_with_extension(classid, objectid, &relid))
+		return;
+	/* The log may have begun while the command waited for its locks. */
+	if (GuardCommandMode() == GUARD_DROPS && (classid != RelationRelationId || MayDecommission()))
+		return;
+	if (OidIsValid(relid))
+		RefuseLedgerChange("DROP", relid);
+	RefuseLedgerDefinition("dropping what belongs to bulwark");
+}
+
+/* What the command does to the ledger itself. */
+static void
+check_event(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+{
+	switch (access)
+	{
+		case OAT_POST_CREATE:
+			check_create(classid, objectid, subid, ((ObjectAccessPostCreate *) arg)->is_internal);
+			break;
+		case OAT_POST_ALTER:
+			check_alter(classid, objectid, ((ObjectAccessPostAlter *) arg)->auxiliary_id,
+						((ObjectAccessPostAlter *) arg)->is_internal);
+			break;
+		case OAT_DROP:
+			check_drop(classid, objectid);
+			break;
+		case OAT_TRUNCATE:
+			if (OidIsValid(LedgerTableOf(objectid)))
+				RefuseLedgerChange("TRUNCATE", objectid);
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, classid, objectid, subid, arg);
+
+	/* these two come with every look-up and every call */
+	if (access == OAT_NAMESPACE_SEARCH || access == OAT_FUNCTION_EXECUTE)
+		return;
+	if (objectid < FirstNormalObjectId || GuardCommandMode() == GUARD_MAINTAINS || GuardOff())
+		return;
+	check_event(access, classid, objectid, subid, arg);
+	AlteredEvent(access, classid, objectid, subid, arg);
+}
+
+void
+GuardEventInit(void)
+{
+	prev_object_access = object_access_hook;
+	object_access_hook = guard_object_access;
+}

@@ -1,0 +1,466 @@
+/*
+ * verify_entry.c
+ *		Every entry of every segment: its record, its MAC, its content, and that
+ *		it is exactly the leaf that the tree has in its place.
+ *
+ * Entries lie about in the order of their leaves, so few tiles are open at a time:
+ * a tile that has met all its leaves leaves one bit behind.
+ */
+#include "ledger/verify.h"
+
+#include "access/relation.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+
+#define TILE_LEN	256
+#define HOT_TILES	64			/* whose hashes are kept */
+
+/* A tile that has not met all its leaves. */
+typedef struct OpenTile
+{
+	uint64		tile;			/* hash key */
+	int			leaves;			/* that it has */
+	int			met;
+	int			nhashes;
+	bw_hash    *hashes;			/* or NULL: fetched again when needed */
+	uint64		used;
+	uint64		bits[TILE_LEN / 64];
+} OpenTile;
+
+typedef struct Entries
+{
+	HTAB	   *open;
+	OpenTile   *hot[HOT_TILES];
+	OpenTile   *last;			/* of the entry before, or NULL */
+	uint64		uses;
+	uint64		ntiles;
+	uint8	   *complete;		/* a bit for each tile */
+	VerifyPending *pending;
+	NumberSort *gone;			/* ids of entries without a content */
+	NumberSort *named;			/* first and last id of what retention entries name */
+
+	/* The transaction of the entry before. */
+	bool		run_known;
+	uint32		incarnation;
+	uint64		xid;
+	uint64		run_first;
+	uint64		run_count;		/* 0: in no block */
+	bool		unsealed;
+
+	List	   *missing_keys;	/* MAC epochs that were told of */
+	TidSet	   *rows;			/* of the segment at hand, if it has indexes */
+} Entries;
+
+/* What is known of the entry at hand. */
+typedef struct Subject
+{
+	const VerifyRow *row;
+	bw_leaf		leaf;
+	bw_hash		hash;
+	int64		leaf_index;
+	int64		entry_id;
+} Subject;
+
+/* --- tiles ---------------------------------------------------------------------------- */
+
+/* Give the tile its hashes, taking them from the one that was not used for longest. */
+static void
+heat(Verify *v, Entries *e, OpenTile *tile)
+{
+	int			coldest = 0;
+
+	for (int i = 0; i < HOT_TILES; i++)
+	{
+		if (e->hot[i] == NULL)
+		{
+			coldest = i;
+			break;
+		}
+		if (e->hot[i]->used < e->hot[coldest]->used)
+			coldest = i;
+	}
+	if (e->hot[coldest] != NULL)
+	{
+		tile->hashes = e->hot[coldest]->hashes;
+		e->hot[coldest]->hashes = NULL;
+	}
+	else
+		tile->hashes = MemoryContextAlloc(v->context, TILE_LEN * BW_HASH_LEN);
+	e->hot[coldest] = tile;
+	tile->nhashes = VerifyTile(v, tile->tile, tile->hashes);
+}
+
+static bool
+is_complete(const Entries *e, uint64 tile)
+{
+	return (e->complete[tile / 8] >> (tile % 8) & 1) != 0;
+}
+
+/* The tile, open; NULL where it has met all its leaves. */
+static OpenTile *
+open_tile(Verify *v, Entries *e, uint64 number)
+{
+	OpenTile   *tile = e->last;
+	bool		found;
+
+	if (tile == NULL || tile->tile != number)
+	{
+		if (is_complete(e, number))
+			return NULL;
+		tile = hash_search(e->open, &number, HASH_ENTER, &found);
+		if (!found)
+		{
+			uint64		left = v->tree_size - number * TILE_LEN;
+
+			memset((char *) tile + sizeof(tile->tile), 0, sizeof(*tile) - sizeof(tile->tile));
+			tile->leaves = left < TILE_LEN ? (int) left : TILE_LEN;
+		}
+		e->last = tile;
+	}
+	if (tile->hashes == NULL)
+		heat(v, e, tile);
+	tile->used = ++e->uses;
+	return tile;
+}
+
+static void
+close_tile(Entries *e, OpenTile *tile)
+{
+	uint64		number = tile->tile;
+
+	for (int i = 0; i < HOT_TILES; i++)
+		if (e->hot[i] == tile)
+		{
+			pfree(tile->hashes);
+			e->hot[i] = NULL;
+		}
+	e->complete[number / 8] |= (uint8) (1 << (number % 8));
+	(void) hash_search(e->open, &number, HASH_REMOVE, NULL);
+	e->last = NULL;
+}
+
+/* The entry is leaf number leaf_index: is it what the tree has there, and the only one? */
+static void
+meet(Verify *v, Entries *e, const Subject *s)
+{
+	uint64		number = (uint64) s->leaf_index / TILE_LEN;
+	int			offset = (int) ((uint64) s->leaf_index % TILE_LEN);
+	OpenTile   *tile;
+
+	if ((uint64) s->leaf_index >= v->tree_size)
+	{
+		VerifyProblem(v, s->leaf_index, s->entry_id, "its leaf is not in the tree");
+		return;
+	}
+	tile = open_tile(v, e, number);
+	if (tile == NULL || (tile->bits[offset / 64] >> (offset % 64) & 1) != 0)
+	{
+		VerifyProblem(v, s->leaf_index, s->entry_id, "it is there twice");
+		return;
+	}
+	if (offset < tile->nhashes && memcmp(tile->hashes[offset], s->hash, BW_HASH_LEN) != 0)
+		VerifyProblem(v, s->leaf_index, s->entry_id, "its record is not the one that was sealed");
+	tile->bits[offset / 64] |= UINT64CONST(1) << (offset % 64);
+	if (++tile->met == tile->leaves)
+		close_tile(e, tile);
+}
+
+/* Leaves that no entry has met, as runs of them. */
+static void
+finish_tiles(Verify *v, Entries *e)
+{
+	uint64		first = 0,
+				n = 0;
+
+	for (uint64 number = 0; number <= e->ntiles; number++)
+	{
+		OpenTile   *tile = NULL;
+
+		if (number < e->ntiles && !is_complete(e, number))
+			tile = hash_search(e->open, &number, HASH_FIND, NULL);
+		for (int i = 0; i < TILE_LEN; i++)
+		{
+			uint64		leaf = number * TILE_LEN + i;
+			bool		missing = leaf < v->tree_size && !is_complete(e, number) &&
+				(tile == NULL || (tile->bits[i / 64] >> (i % 64) & 1) == 0);
+
+			if (missing && n++ == 0)
+				first = leaf;
+			if (missing || n == 0)
+				continue;
+			if (n == 1)
+				VerifyProblem(v, (int64) first, NO_ENTRY, "its entry is missing");
+			else
+				VerifyProblem(v, (int64) first, NO_ENTRY, UINT64_FORMAT " entries are missing from here on", n);
+			n = 0;
+		}
+	}
+}
+
+/* --- contents ------------------------------------------------------------------------------- */
+
+typedef struct NamedRanges
+{
+	Entries    *e;
+	const bw_bytes *metadata;
+	bool		any;
+} NamedRanges;
+
+/* An id in a JSON array of two; false: it is none. */
+static bool
+range_end(JsonbValue *range, int i, int64 *id)
+{
+	JsonbValue *value = getIthJsonbValueFromContainer(range->val.binary.data, i);
+
+	if (value == NULL || value->type != jbvNumeric)
+		return false;
+	*id = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+	return *id >= 0;
+}
+
+/* Guarded: the ranges of {"erased": [[first, last], ...]}. */
+static void
+take_ranges(void *arg)
+{
+	NamedRanges *named = arg;
+	char	   *text = pnstrdup((const char *) named->metadata->data, named->metadata->len);
+	Jsonb	   *json;
+	JsonbValue	found;
+	JsonbValue *erased;
+
+	text = pg_any_to_server(text, (int) named->metadata->len, PG_UTF8);
+	json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	if (!JB_ROOT_IS_OBJECT(json))
+		return;
+	erased = getKeyJsonValueFromContainer(&json->root, "erased", 6, &found);
+	if (erased == NULL || erased->type != jbvBinary || !JsonContainerIsArray(erased->val.binary.data))
+		return;
+	for (uint32 i = 0; i < JsonContainerSize(erased->val.binary.data); i++)
+	{
+		JsonbValue *range = getIthJsonbValueFromContainer(erased->val.binary.data, i);
+		int64		first,
+					last;
+
+		if (range->type == jbvBinary && JsonContainerIsArray(range->val.binary.data) &&
+			JsonContainerSize(range->val.binary.data) == 2 &&
+			range_end(range, 0, &first) && range_end(range, 1, &last) && first <= last)
+			NumberSortAdd(named->e->named, first, last);
+	}
+}
+
+static void
+take_named(Verify *v, Entries *e, const Subject *s, const bw_bytes *metadata)
+{
+	NamedRanges named = {e, metadata, false};
+	char	   *why = VerifyGuarded(take_ranges, &named);
+
+	if (why != NULL)
+		VerifyProblem(v, s->leaf_index, s->entry_id, "its metadata cannot be read: %s", why);
+}
+
+static bool
+records_erasure(const bw_leaf *leaf)
+{
+	return leaf->source == BW_SOURCE_SYSTEM && leaf->action == BW_ACTION_RETENTION;
+}
+
+static void
+check_fields(Verify *v, Entries *e, const Subject *s, const bw_bytes *bytes)
+{
+	bw_content	content;
+	bw_field	field;
+
+	bw_content_open(&content, bytes->data, bytes->len);
+	while (bw_content_next(&content, &field))
+	{
+		if (field.mode != BW_MODE_PLAIN)
+			continue;
+		if (field.tag == BW_TAG_SHAPE &&
+			(field.value.len != BW_SHAPE_ID_LEN || !VerifyShapeKnown(v, field.value.data)))
+			VerifyProblem(v, s->leaf_index, s->entry_id, "the shape of its images is missing");
+		if (field.tag == BW_TAG_METADATA && records_erasure(&s->leaf))
+			take_named(v, e, s, &field.value);
+	}
+	if (!bw_content_valid(&content))
+		VerifyProblem(v, s->leaf_index, s->entry_id, "its content is not one of this format");
+}
+
+static void
+check_content(Verify *v, Entries *e, const Subject *s)
+{
+	bw_bytes	bytes;
+	bw_hash		digest;
+	const char *why;
+
+	if (s->row->nulls[1])
+	{
+		NumberSortAdd(e->gone, s->entry_id, s->leaf_index);
+		if (records_erasure(&s->leaf))
+			VerifyProblem(v, s->leaf_index, s->entry_id, "it records an erasure, and its own content is gone");
+		return;
+	}
+	if (!VerifyBytes(v, s->row, 1, &bytes, &why))
+	{
+		VerifyProblem(v, s->leaf_index, s->entry_id, "its content cannot be read: %s", why);
+		return;
+	}
+	bw_sha256(bytes.data, bytes.len, digest);
+	if (memcmp(digest, s->leaf.content_digest, BW_SHA256_LEN) != 0)
+		VerifyProblem(v, s->leaf_index, s->entry_id, "its content is not the one that was recorded");
+	else
+		check_fields(v, e, s, &bytes);
+}
+
+/* Every content that is gone is named by an entry that records its erasure. */
+static void
+finish_erasure(Verify *v, Entries *e)
+{
+	int64		id,
+				leaf,
+				first = 0,
+				last = 0,
+				covered = -1;	/* what is named reaches to here */
+	bool		more;
+
+	NumberSortPerform(e->gone);
+	NumberSortPerform(e->named);
+	more = NumberSortNext(e->named, &first, &last);
+	while (NumberSortNext(e->gone, &id, &leaf))
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (; more && first <= id; more = NumberSortNext(e->named, &first, &last))
+			covered = Max(covered, last);
+		if (id > covered)
+			VerifyProblem(v, leaf, id, "its content is gone, and no record of an erasure names it");
+	}
+}
+
+/* --- entries ------------------------------------------------------------------------------------ */
+
+static void
+check_mac(Verify *v, Entries *e, const Subject *s, const uint8 *mac)
+{
+	uint8		expected[LEDGER_MAC_LEN];
+	MemoryContext caller;
+
+	if (LedgerMac(s->leaf.mac_epoch, s->hash, expected))
+	{
+		if (memcmp(mac, expected, LEDGER_MAC_LEN) != 0)
+			VerifyProblem(v, s->leaf_index, s->entry_id, "its authentication code is wrong");
+		return;
+	}
+	if (list_member_int(e->missing_keys, (int) s->leaf.mac_epoch))
+		return;
+	VerifyProblem(v, NO_LEAF, NO_ENTRY, "authentication codes of epoch %u cannot be checked: their key cannot be had", s->leaf.mac_epoch);
+	caller = MemoryContextSwitchTo(v->context);
+	e->missing_keys = lappend_int(e->missing_keys, (int) s->leaf.mac_epoch);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Where the entry's transaction is. */
+static void
+locate(Verify *v, Entries *e, const bw_leaf *leaf)
+{
+	if (e->run_known && e->xid == leaf->xid && e->incarnation == leaf->incarnation)
+		return;
+	e->run_known = true;
+	e->xid = leaf->xid;
+	e->incarnation = leaf->incarnation;
+	e->run_count = 0;
+	e->unsealed = VerifyUnsealed(v, leaf->incarnation, leaf->xid);
+	if (!e->unsealed && !VerifyFindRun(v, leaf->incarnation, leaf->xid, &e->run_first, &e->run_count))
+		e->run_count = 0;
+}
+
+/* Written by the transaction that verifies: it may have no manifest yet. */
+static bool
+is_own(const Verify *v, const bw_leaf *leaf)
+{
+	return leaf->incarnation == v->log->incarnation &&
+		leaf->xid == U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+}
+
+static void
+check_place(Verify *v, Entries *e, Subject *s)
+{
+	if (e->unsealed && is_own(v, &s->leaf))
+		v->pending++;
+	else if (e->unsealed)
+		PendingAdd(e->pending, &s->leaf, s->hash);
+	else if (s->leaf.sequence > e->run_count)
+		VerifyProblem(v, NO_LEAF, s->entry_id, "it is in no block: it was not there when its transaction was sealed");
+	else
+		meet(v, e, s);
+}
+
+static void
+check_entry(Verify *v, const VerifyRow *row, void *arg)
+{
+	Entries    *e = arg;
+	Subject		s = {row, .leaf_index = NO_LEAF, .entry_id = NO_ENTRY};
+	bw_bytes	bytes;
+	ssize_t		len = -1;
+	const char *why = "it is none";
+
+	v->entries++;
+	if (e->rows != NULL)
+		TidSetAdd(e->rows, &row->root);
+	if (!row->nulls[0] && VerifyBytes(v, row, 0, &bytes, &why) && bytes.len > LEDGER_MAC_LEN)
+		len = bw_leaf_parse(bytes.data, bytes.len - LEDGER_MAC_LEN, &s.leaf);
+	if (len < 0 || (Size) len + LEDGER_MAC_LEN != bytes.len)
+	{
+		VerifyProblem(v, NO_LEAF, NO_ENTRY, "the record in row (%u,%u) of \"%s\" cannot be read: %s",
+					  ItemPointerGetBlockNumber(&row->tid), ItemPointerGetOffsetNumber(&row->tid),
+					  RelationGetRelationName(row->rel), why ? why : "it is none");
+		return;
+	}
+	s.entry_id = (int64) s.leaf.entry_id;
+	bw_leaf_hash(v->log->log_id.data, bytes.data, (Size) len, s.hash);
+	locate(v, e, &s.leaf);
+	if (!e->unsealed && s.leaf.sequence <= e->run_count)
+		s.leaf_index = (int64) (e->run_first + s.leaf.sequence - 1);
+	check_mac(v, e, &s, bytes.data + len);
+	check_content(v, e, &s);
+	check_place(v, e, &s);
+}
+
+static void
+check_segment(Verify *v, Entries *e, Relation segment)
+{
+	if (segment->rd_rel->relhasindex)
+		e->rows = TidSetMake(v, RelationGetNumberOfBlocks(segment));
+	VerifyScan(v, segment, check_entry, e);
+	if (e->rows == NULL)
+		return;
+	VerifyIndexes(v, segment, e->rows);
+	pfree(e->rows);
+	e->rows = NULL;
+}
+
+void
+VerifyEntriesRun(Verify *v)
+{
+	Entries    *e = palloc0(sizeof(Entries));
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(OpenTile), .hcxt = v->context};
+	List	   *segments = VerifySegments(v);
+	ListCell   *lc;
+
+	e->open = hash_create("bulwark verified tiles", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	e->ntiles = (v->tree_size + TILE_LEN - 1) / TILE_LEN;
+	e->complete = MemoryContextAllocExtended(v->context, e->ntiles / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	e->pending = PendingBegin();
+	e->gone = NumberSortBegin();
+	e->named = NumberSortBegin();
+	foreach(lc, segments)
+		check_segment(v, e, lfirst(lc));
+	finish_tiles(v, e);
+	finish_erasure(v, e);
+	PendingFinish(v, e->pending);
+	NumberSortEnd(e->gone);
+	NumberSortEnd(e->named);
+}

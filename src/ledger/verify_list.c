@@ -1,0 +1,152 @@
+/*
+ * verify_list.c
+ *		Lists that may be longer than memory: numbers sorted with what
+ *		belongs to them, records found by their place.
+ */
+#include "ledger/verify.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+
+/* --- by a number ---------------------------------------------------------------- */
+
+struct NumberSort
+{
+	Tuplesortstate *state;
+	TupleTableSlot *slot;
+};
+
+NumberSort *
+NumberSortBegin(void)
+{
+	NumberSort    *sort = palloc(sizeof(NumberSort));
+	TupleDesc	desc = CreateTemplateTupleDesc(2);
+	AttrNumber	column = 1;
+	Oid			less = Int8LessOperator;
+	Oid			collation = InvalidOid;
+	bool		nulls_first = false;
+
+	TupleDescInitEntry(desc, 1, "number", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "with", INT8OID, -1, 0);
+	sort->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	sort->state = tuplesort_begin_heap(desc, 1, &column, &less, &collation, &nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	return sort;
+}
+
+void
+NumberSortAdd(NumberSort *sort, int64 number, int64 with)
+{
+	Datum		values[2] = {Int64GetDatum(number), Int64GetDatum(with)};
+	bool		nulls[2] = {false};
+	TupleTableSlot *slot = sort->slot;
+	MinimalTuple tuple = heap_form_minimal_tuple(slot->tts_tupleDescriptor, values, nulls);
+
+	ExecStoreMinimalTuple(tuple, slot, true);
+	tuplesort_puttupleslot(sort->state, slot);
+	ExecClearTuple(slot);
+}
+
+void
+NumberSortPerform(NumberSort *sort)
+{
+	tuplesort_performsort(sort->state);
+}
+
+bool
+NumberSortNext(NumberSort *sort, int64 *number, int64 *with)
+{
+	bool		isnull;
+
+	if (!tuplesort_gettupleslot(sort->state, true, false, sort->slot, NULL))
+		return false;
+	*number = DatumGetInt64(slot_getattr(sort->slot, 1, &isnull));
+	*with = DatumGetInt64(slot_getattr(sort->slot, 2, &isnull));
+	return true;
+}
+
+void
+NumberSortEnd(NumberSort *sort)
+{
+	ExecDropSingleTupleTableSlot(sort->slot);
+	tuplesort_end(sort->state);
+	pfree(sort);
+}
+
+/* --- records by their place -------------------------------------------------------------- */
+
+struct RecordFile
+{
+	BufFile    *file;
+	Size		size;
+	Size		per_page;		/* records of a page of BLCKSZ bytes */
+	uint64		n;
+	uint64		written;		/* pages */
+	uint64		loaded;			/* the page that is in memory, 0: none, else its number + 1 */
+	Size		filled;			/* bytes of the page that is being written */
+	char		page[BLCKSZ];
+	char		read[BLCKSZ];
+};
+
+RecordFile *
+RecordFileBegin(Verify *v, Size size)
+{
+	MemoryContext caller = MemoryContextSwitchTo(v->context);
+	RecordFile *file = palloc0(sizeof(RecordFile));
+
+	v->files = lappend(v->files, file);
+	MemoryContextSwitchTo(caller);
+	file->file = BufFileCreateTemp(false);
+	file->size = size;
+	file->per_page = BLCKSZ / size;
+	return file;
+}
+
+void
+RecordFileAdd(RecordFile *file, const void *record)
+{
+	memcpy(file->page + file->filled, record, file->size);
+	file->filled += file->size;
+	file->n++;
+	if (file->n % file->per_page != 0)
+		return;
+	memset(file->page + file->filled, 0, BLCKSZ - file->filled);
+	if (BufFileSeekBlock(file->file, file->written) != 0)
+		elog(ERROR, "could not seek in a temporary file");
+	BufFileWrite(file->file, file->page, BLCKSZ);
+	file->written++;
+	file->filled = 0;
+}
+
+uint64
+RecordFileLength(const RecordFile *file)
+{
+	return file->n;
+}
+
+const void *
+RecordFileGet(RecordFile *file, uint64 n)
+{
+	uint64		page = n / file->per_page;
+	Size		offset = (n % file->per_page) * file->size;
+
+	Assert(n < file->n);
+	if (page == file->written)
+		return file->page + offset;
+	if (file->loaded != page + 1)
+	{
+		if (BufFileSeekBlock(file->file, page) != 0 || BufFileRead(file->file, file->read, BLCKSZ) != BLCKSZ)
+			elog(ERROR, "could not read a temporary file");
+		file->loaded = page + 1;
+	}
+	return file->read + offset;
+}
+
+void
+RecordFileEnd(RecordFile *file)
+{
+	BufFileClose(file->file);
+	pfree(file);
+}

@@ -1,0 +1,486 @@
+// The ledger's export without a server: logs made by hand, whole and forged, judged by
+// bulwarkctl and by a verifier of its own.  Both must agree.  L8 to L10, L22, L29.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { Forge, SigningKey, b64, sha256 } from './forge.mjs';
+import { Stack, checkConsistency, fromBase64, inclusionRoot, leafHash, nodeHash, parseCheckpoint, subtrees, verifyExport, verifyInclusion } from './verifier.mjs';
+
+let dir;
+before(() => {
+  dir = mkdtempSync(join(tmpdir(), 'bulwark-export-'));
+});
+after(() => rmSync(dir, { recursive: true }));
+
+const text = lines => lines.map(line => typeof line === 'string' ? line : JSON.stringify(line)).join('\n') + '\n';
+
+/** What bulwarkctl says of the lines: {code, out, err}. */
+function ctl(lines, { keys = [], checkpoints = [], args = [] } = {}) {
+  const files = checkpoints.map((note, i) => {
+    writeFileSync(join(dir, `checkpoint-${i}`), note);
+    return join(dir, `checkpoint-${i}`);
+  });
+  const result = spawnSync('bulwarkctl', ['verify', ...keys.flatMap(key => ['--key', key]),
+    ...files.flatMap(file => ['--checkpoint', file]), ...args, '-'], { input: text(lines), encoding: 'utf8', maxBuffer: 1 << 28 });
+  assert.equal(result.error, undefined);
+  return { code: result.status, out: result.stdout, err: result.stderr };
+}
+
+/** Both verifiers accept. */
+function accepted(lines, options) {
+  const found = verifyExport(text(lines).trimEnd().split('\n'), { keys: options.keys, checkpoints: options.checkpoints });
+  const { code, out } = ctl(lines, options);
+  assert.equal(code, 0, out);
+  assert.match(out, /^verified: /);
+  return { ...found, out };
+}
+
+/** Both refuse; bulwarkctl says why. */
+function refused(lines, options, why) {
+  assert.throws(() => verifyExport(text(lines).trimEnd().split('\n'), { keys: options.keys, checkpoints: options.checkpoints }), 'the other verifier accepts');
+  const { code, out } = ctl(lines, options);
+  assert.equal(code, 1, out);
+  assert.match(out, why);
+  assert.match(out, /^NOT verified: /m);
+}
+
+function smallLog() {
+  const forge = new Forge();
+  forge.seal(forge.transaction(1));
+  forge.seal(forge.transaction(3), forge.transaction(1), forge.transaction(5));
+  forge.seal(forge.transaction(300));
+  forge.seal(forge.transaction(2), forge.transaction(1));
+  return forge;
+}
+
+const copy = lines => JSON.parse(JSON.stringify(lines));
+const flip = (base64, at) => {
+  const bytes = fromBase64(base64);
+  bytes[at < 0 ? bytes.length + at : at] ^= 0x40;
+  return b64(bytes);
+};
+const nth = (lines, type, n) => lines.filter(line => line.type === type)[n];
+
+describe('a whole log', () => {
+  const forge = smallLog();
+  const options = { keys: [forge.vkey] };
+
+  test('is verified by both', () => {
+    const { entries, root } = accepted(forge.export(), options);
+    assert.equal(entries, 313);
+    assert.ok(root.equals(forge.stack.root()));
+  });
+  test('says what it does not show', () => {
+    assert.match(ctl(forge.export(), options).out, /No earlier checkpoint was compared/);
+  });
+  test('entries, blocks and contents that are left out are counted', () => {
+    const { skipped } = accepted(forge.export({ show: entry => entry.entryId % 3n === 0n }), options);
+    assert.equal(skipped, 209n);
+    for (let i = 0; i < 4; i++) accepted(forge.export({ blocks: n => n === i }), options);
+    accepted(forge.export({ show: () => false }), options);
+    assert.match(accepted(forge.export({ content: () => false }), options).out, /313 entries are without their contents/);
+  });
+  test('runs that are withheld are no problem', () => {
+    const lines = forge.export();
+    for (const line of lines) if (line.type === 'block') line.runs = null;
+    accepted(lines, options);
+  });
+  test('an empty one too', () => {
+    const empty = new Forge();
+    accepted(empty.export(), { keys: [empty.vkey] });
+  });
+  test('trees of every size have one root', () => {
+    for (let size = 0; size < 70; size++) {
+      const one = new Forge();
+      if (size) one.seal(one.transaction(size));
+      accepted(one.export(), { keys: [one.vkey] });
+    }
+  });
+});
+
+describe('L8: what was recorded is not what is shown', () => {
+  const forge = smallLog();
+  const options = { keys: [forge.vkey] };
+  const forged = (name, change, why) => test(name, () => {
+    const lines = copy(forge.export());
+    change(lines);
+    refused(lines, options, why);
+  });
+
+  forged('a byte of a content', lines => { const e = nth(lines, 'entry', 5); e.content = flip(e.content, -1); },
+    /leaf 5: entry 6: its content is not the one that was recorded/);
+  forged('a byte of a record', lines => { const e = nth(lines, 'entry', 5); e.leaf = flip(e.leaf, -3); },
+    /block 1 \(leaves 1 to 9\): its entries do not have the root/);
+  forged('two contents swapped', lines => {
+    const a = nth(lines, 'entry', 1), b = nth(lines, 'entry', 20);
+    [a.content, b.content] = [b.content, a.content];
+  }, /leaf 1: entry 2: its content[^]*leaf 20: entry 21: its content/);
+  forged('two entries swapped', lines => {
+    const a = nth(lines, 'entry', 1), b = nth(lines, 'entry', 2);
+    for (const member of ['leaf', 'content', 'fields']) [a[member], b[member]] = [b[member], a[member]];
+  }, /leaf 1: entry 3: it is not the entry that its transaction has here/);
+  forged('an entry removed', lines => lines.splice(lines.indexOf(nth(lines, 'entry', 5)), 1), /leaf 6 is not in its place, which is that of leaf 5/);
+  forged('an entry doubled', lines => lines.splice(lines.indexOf(nth(lines, 'entry', 5)), 0, nth(lines, 'entry', 5)), /leaf 5 is not in its place/);
+  forged('an entry added to a block', lines => {
+    const at = lines.indexOf(nth(lines, 'entry', 0));
+    lines.splice(at + 1, 0, { ...lines[at], leaf_index: 1 });
+  }, /leaf 1 is not in its place/);
+  forged('an entry of another log', lines => { const e = nth(lines, 'entry', 5); e.leaf = flip(e.leaf, 3); }, /leaf 5: it is an entry of another log/);
+  forged('leaves left out that are not those', lines => {
+    const e = nth(lines, 'entry', 5);
+    lines[lines.indexOf(e)] = { type: 'skip', leaf_index: 5, count: 1, nodes: [b64(sha256('x'))] };
+    const end = lines.at(-1);
+    end.entries--;
+    end.skipped++;
+  }, /block 1 .*do not have the root/);
+  test('a field that people read', () => {
+    for (const [field, value] of [['db_role', 'somebody'], ['entity_id', '999'], ['action', 'delete'], ['tenant_id', null], ['entry_id', 999],
+      ['actor_id', '00000000-0000-0000-0000-000000000000'], ['occurred_at', '2023-11-14T22:13:21.234568+00:00'], ['actor_email', 'a@example.org']]) {
+      const lines = copy(forge.export());
+      nth(lines, 'entry', 0).fields[field] = value;
+      const { code, out } = ctl(lines, options);
+      assert.equal(code, 1);
+      assert.match(out, new RegExp(`leaf 0: entry 1: its field "${field}" is not what was recorded`));
+    }
+  });
+});
+
+describe('L9: blocks and signatures', () => {
+  const forge = smallLog();
+  const options = { keys: [forge.vkey] };
+  const forged = (name, change, why) => test(name, () => {
+    const lines = copy(forge.export());
+    change(lines);
+    refused(lines, options, why);
+  });
+
+  forged('a byte of a header', lines => { const b = nth(lines, 'block', 1); b.header = flip(b.header, 50); }, /block 1: the checkpoint is not that of the block/);
+  forged('a byte of its runs', lines => { const b = nth(lines, 'block', 1); b.runs = flip(b.runs, -1); }, /block 1: its runs are not those of the header/);
+  forged('a signature', lines => {
+    const b = nth(lines, 'block', 2);
+    const parts = b.checkpoint.trimEnd().split(' ');
+    parts.push(flip(parts.pop(), 20));
+    b.checkpoint = `${parts.join(' ')}\n`;
+  }, /block 2: the signature of the checkpoint is wrong/);
+  forged('a checkpoint without one', lines => { const b = nth(lines, 'block', 2); b.checkpoint = `${b.checkpoint.split('\n\n')[0]}\n`; }, /block 2: the checkpoint is not a signed note/);
+  forged('the checkpoint of another block', lines => { nth(lines, 'block', 2).checkpoint = nth(lines, 'block', 1).checkpoint; }, /block 2: the checkpoint is not that of the block/);
+  forged('a block removed', lines => {
+    const from = lines.indexOf(nth(lines, 'block', 1)), to = lines.indexOf(nth(lines, 'block', 2));
+    lines.splice(from, to - from);
+  }, /block 2 begins with leaf 10, not 1/);
+  forged('two blocks the other way round', lines => {
+    const a = lines.indexOf(nth(lines, 'block', 1)), b = lines.indexOf(nth(lines, 'block', 2)), c = lines.indexOf(nth(lines, 'block', 3));
+    lines.splice(a, c - a, ...lines.slice(b, c), ...lines.slice(a, b));
+  }, /block 2 begins with leaf 10, not 1/);
+  forged('the newest block left out', lines => {
+    const from = lines.indexOf(nth(lines, 'block', 3));
+    lines.splice(from, 4);
+    lines.at(-1).entries -= 3;
+  }, /does not add up/);
+  forged('no end', lines => lines.pop(), /cut off after line/);
+  forged('lines after the end', lines => lines.push(lines.at(-1)), /comes after the end/);
+  test('another key in place of the public key', () => {
+    const other = new Forge();
+    const lines = copy(forge.export());
+    lines[0].keys = other.keys.map(key => key.vkey.replace(other.id, forge.id));
+    assert.equal(ctl(lines, options).code, 1);
+    const unpinned = ctl(lines, { args: ['--unpinned'] });
+    assert.equal(unpinned.code, 1, 'not even a key of that name');
+  });
+  test('history signed anew with another key', () => {
+    const again = smallLog();
+    again.id = forge.id;
+    again.origin = forge.origin;
+    const mine = smallLog();
+    refused(mine.export(), options, /another log/);
+    const key = new SigningKey(forge.origin);
+    const resigned = copy(forge.export());
+    resigned[0].keys = [key.vkey];
+    for (const line of resigned)
+      if (line.type === 'block') {
+        const body = `${line.checkpoint.split('\n\n')[0]}\n`;
+        line.checkpoint = `${body}\n${key.line(body)}`;
+      }
+    refused(resigned, options, /not signed by the log's key|not signed by the key that you gave/);
+    const unpinned = ctl(resigned, { args: ['--unpinned'] });
+    assert.equal(unpinned.code, 0, 'in itself it is whole');
+    assert.match(unpinned.out, /The key was NOT pinned/);
+  });
+  test('nothing is verified without a key', () => {
+    const { code, err } = ctl(forge.export());
+    assert.equal(code, 2);
+    assert.match(err, /--key/);
+  });
+});
+
+describe('L10, L29: earlier checkpoints', () => {
+  const forge = new Forge();
+  const options = checkpoints => ({ keys: [forge.vkey], checkpoints });
+  forge.seal(forge.transaction(4));
+  const early = forge.blocks[0].checkpoint;
+  forge.seal(forge.transaction(9), forge.transaction(2));
+  const yesterday = forge.blocks[1].checkpoint;
+  const cutOff = copy(forge.export());
+  forge.seal(forge.transaction(40));
+  const newest = forge.blocks[2].checkpoint;
+
+  test('hold', () => accepted(forge.export(), options([newest, early, yesterday])));
+  test('hold where what lies before is left out at their sizes', () => accepted(forge.export({ blocks: n => n === 2 }), options([yesterday])));
+  test('the newest entries cut off', () => refused(cutOff, options([newest]), /entries are missing: the checkpoint .* is of 55 leaves, here are 15/));
+  test('the same size with another root', () => {
+    const fork = new Forge();
+    Object.assign(fork, { id: forge.id, origin: forge.origin, keys: forge.keys, signers: forge.signers });
+    fork.seal(fork.transaction(4));
+    fork.seal(fork.transaction(9), fork.transaction(2));
+    accepted(fork.export(), options([]));
+    refused(fork.export(), options([yesterday]), /equivocation: the first 15 leaves are not those of the checkpoint/);
+    fork.seal(fork.transaction(40));
+    refused(fork.export(), options([early]), /equivocation: the first 4 leaves/);
+  });
+  test('of another log', () => {
+    const other = new Forge();
+    other.seal(other.transaction(4));
+    refused(forge.export(), options([other.blocks[0].checkpoint]), /one of another log/);
+  });
+  test('of another key', () => {
+    const key = new SigningKey(forge.origin);
+    const body = `${early.split('\n\n')[0]}\n`;
+    refused(forge.export(), options([`${body}\n${key.line(body)}`]), /not signed by a key of this log/);
+  });
+  test('of a size that is left out', () => {
+    const { code, out } = ctl(forge.export({ blocks: n => n === 2 }), options([forge.checkpoint(sha256('x'), forge.blocks[0].header, 7n, 0)]));
+    assert.equal(code, 1);
+    assert.match(out, /cannot be compared/);
+  });
+  test('a file that is none', () => {
+    const { code, err } = ctl(forge.export(), options(['nonsense\n']));
+    assert.equal(code, 3);
+    assert.match(err, /is not a checkpoint/);
+  });
+});
+
+describe('L29: another signing key', () => {
+  const change = crossSigned => {
+    const forge = new Forge();
+    forge.seal(forge.transaction(2));
+    const key = new SigningKey(forge.origin);
+    forge.keys = [forge.keys[0], key];
+    if (crossSigned) {
+      forge.signers = forge.keys;
+      forge.seal(forge.transaction(2));
+    }
+    forge.signers = [key];
+    forge.seal(forge.transaction(2));
+    forge.seal(forge.transaction(2));
+    return forge;
+  };
+  test('a change that the old key has signed as well is followed', () => {
+    const forge = change(true);
+    accepted(forge.export(), { keys: [forge.keys[0].vkey], checkpoints: forge.blocks.map(block => block.checkpoint) });
+    assert.equal(ctl(forge.export(), { keys: [forge.keys[1].vkey] }).code, 0, 'and the new key vouches for all before it');
+  });
+  test('one that it has not is refused', () => {
+    const forge = change(false);
+    refused(forge.export(), { keys: [forge.keys[0].vkey] }, /block 1: the checkpoint is not signed by the log's key/);
+    assert.equal(ctl(forge.export(), { keys: [forge.keys[1].vkey] }).code, 1);
+  });
+});
+
+describe('erasure', () => {
+  const erased = metadata => {
+    const forge = new Forge();
+    const entries = forge.transaction(5);
+    forge.seal(entries);
+    entries[1].content = entries[2].content = null;
+    for (const entry of [entries[1], entries[2]]) entry.fields.entity_id = null;
+    if (metadata) forge.seal(forge.transaction(1, { action: 'retention', source: 3, metadata }));
+    return forge;
+  };
+  test('that is recorded leaves every proof', () => {
+    const forge = erased('{"reason":"a request","erased":[[2,3]]}');
+    const found = accepted(forge.export(), { keys: [forge.vkey] });
+    assert.deepEqual(found.erased, [2n, 3n]);
+  });
+  test('that is not recorded is a problem', () => {
+    for (const metadata of [null, '{"erased":[[3,3]]}', '{"erased":[[4,9]]}', '{"erased":"2-3"}', '{}']) {
+      const forge = erased(metadata);
+      refused(forge.export(), { keys: [forge.vkey] }, /entry 2: its content is gone, and no record of an erasure names it/);
+    }
+  });
+});
+
+describe('L22: proofs', () => {
+  const hashes = Array.from({ length: 300 }, (_, i) => leafHash(Buffer.from(`leaf ${i}`)));
+  const root = (first, end) => {
+    const stack = new Stack();
+    for (const hash of hashes.slice(first, end)) stack.push(hash);
+    return stack.root();
+  };
+  // RFC 6962 section 2.1.1 and 2.1.2, as they are written
+  const split = n => {
+    let k = 1;
+    while (k * 2 < n) k *= 2;
+    return k;
+  };
+  const path = (m, first, end) => {
+    if (end - first <= 1) return [];
+    const k = first + split(end - first);
+    return m < k ? [...path(m, first, k), root(k, end)] : [...path(m, k, end), root(first, k)];
+  };
+  const subproof = (m, first, end, whole) => {
+    if (m === end) return whole ? [] : [root(first, end)];
+    const k = first + split(end - first);
+    return m <= k ? [...subproof(m, first, k, whole), root(k, end)] : [...subproof(m, k, end, false), root(first, k)];
+  };
+
+  test('inclusion and consistency in every tree of up to 40 leaves', () => {
+    for (let size = 1; size <= 40; size++)
+      for (let m = 0; m < size; m++) {
+        assert.ok(inclusionRoot(hashes[m], BigInt(m), BigInt(size), path(m, 0, size)).equals(root(0, size)));
+        checkConsistency(BigInt(m + 1), root(0, m + 1), BigInt(size), root(0, size), subproof(m + 1, 0, size, true));
+      }
+  });
+
+  const proofOf = (forge, index, change = {}) => {
+    const size = Number(forge.stack.size);
+    const leaves = forge.blocks.flatMap(block => block.entries);
+    const all = leaves.map(entry => leafHash(entry.leaf));
+    const rootOf = (first, end) => {
+      const stack = new Stack();
+      for (const hash of all.slice(first, end)) stack.push(hash);
+      return stack.root();
+    };
+    const steps = (m, first, end) => {
+      if (end - first <= 1) return [];
+      const k = first + split(end - first);
+      return m < k ? [...steps(m, first, k), rootOf(k, end)] : [...steps(m, k, end), rootOf(first, k)];
+    };
+    return {
+      version: 1, origin: forge.origin, entry_id: Number(leaves[index].entryId), leaf_index: index, tree_size: size, leaf: b64(leaves[index].leaf),
+      leaf_hash: b64(all[index]), path: steps(index, 0, size).map(b64), checkpoint: forge.blocks.at(-1).checkpoint, ...change,
+    };
+  };
+  const judge = (proof, key) => {
+    const file = join(dir, 'proof.json');
+    writeFileSync(file, JSON.stringify(proof));
+    const { status, stdout } = spawnSync('bulwarkctl', ['verify', '--proof', '--key', key, file], { encoding: 'utf8' });
+    let other = true;
+    try {
+      verifyInclusion(proof, key);
+    } catch {
+      other = false;
+    }
+    assert.equal(status === 0, other, `the verifiers disagree: ${stdout}`);
+    return other;
+  };
+  const forge = new Forge();
+  forge.seal(forge.transaction(5));
+  forge.seal(forge.transaction(2), forge.transaction(6));
+  const other = new Forge();
+  other.seal(other.transaction(5), other.transaction(8));
+
+  test('of every entry hold', () => {
+    for (let i = 0; i < 13; i++) assert.ok(judge(proofOf(forge, i), forge.vkey));
+  });
+  test('forged ones are refused', () => {
+    const good = proofOf(forge, 6);
+    const last = proofOf(forge, 12);
+    const node = nodeHash(leafHash(forge.blocks[0].entries[0].leaf), leafHash(forge.blocks[0].entries[1].leaf));
+    const forged = {
+      'another index': { ...good, leaf_index: 7 },
+      'index beyond the tree': { ...good, leaf_index: 13 },
+      'negative index': { ...good, leaf_index: -1 },
+      'another size': { ...good, tree_size: 12 },
+      'a huge index': { ...good, leaf_index: 9223372036854775807n.toString() },
+      'a hash too many': { ...good, path: [...good.path, good.path[0]] },
+      'a hash too few': { ...good, path: good.path.slice(0, -1) },
+      'hashes in another order': { ...good, path: good.path.toReversed?.() ?? [...good.path].reverse() },
+      'odd leaf doubled': { ...last, leaf_index: 13, tree_size: 14, path: [last.leaf_hash, ...last.path] },
+      'a node for a leaf': { ...good, leaf: b64(Buffer.concat([Buffer.of(1), node])), leaf_hash: b64(node), path: good.path.slice(1), leaf_index: 3, tree_size: 7 },
+      'another leaf': { ...good, leaf: flip(good.leaf, -2) },
+      'another hash': { ...good, leaf_hash: b64(sha256('x')) },
+      'another entry id': { ...good, entry_id: 1 },
+      'the checkpoint before': { ...good, checkpoint: forge.blocks[0].checkpoint },
+      'the checkpoint of another log': { ...good, checkpoint: other.blocks[0].checkpoint },
+      'no path': { ...good, path: undefined },
+      'oversized': { ...good, path: Array(65).fill(good.path[0]) },
+      'another version': { ...good, version: 2 },
+      'short hashes': { ...good, path: good.path.map(() => b64(Buffer.alloc(31))) },
+    };
+    for (const [name, proof] of Object.entries(forged)) assert.ok(!judge(proof, forge.vkey), name);
+    assert.ok(!judge(good, other.vkey), 'a key of another log');
+    assert.ok(!judge(proofOf(other, 6), forge.vkey), 'a proof of another log');
+  });
+});
+
+describe('what is not an export', () => {
+  const forge = new Forge();
+  forge.seal(forge.transaction(3));
+  const options = { keys: [forge.vkey] };
+  const good = forge.export();
+  const first = (change, why, both = true) => {
+    const lines = copy(good);
+    change(lines);
+    if (both) return refused(lines, options, why);
+    const { code, out } = ctl(lines, options);
+    assert.equal(code, 1);
+    assert.match(out, why);
+  };
+
+  test('nothing', () => assert.match(ctl([''], options).out, /not a JSON object/));
+  test('an unknown version', () => first(lines => { lines[0].version = 2; }, /version that is not known/));
+  test('an unknown type', () => first(lines => { lines[2].type = 'blocks'; }, /type that is not known/));
+  test('a member twice', () => first(lines => { lines[1] = JSON.stringify(lines[1]).replace('{', '{"shape":"",'); }, /is not a shape/, false));
+  test('a shape of another id', () => first(lines => { lines[1].shape = flip(lines[1].shape, -1); }, /not the one that its id names/));
+  test('base64 with bits too many', () => first(lines => { lines[1].shape = lines[1].shape.replace(/.$/, 'x'); }, /is not a shape/));
+  test('JSON that is none', () => {
+    for (const bad of ['{', '[]', '"x"', '{"type":"end"', '{"type":"end",}', '{"type":"end"} x', '{"type":"\\ud800"}', '{"type":"\\q"}', `{"x":${'['.repeat(100)}${']'.repeat(100)}}`, '{"x":01}', '{"x":.5}'])
+      first(lines => { lines[2] = bad; }, /not a JSON object|type that is not known/, false);
+  });
+  test('a member that is not known is passed over', () => {
+    const lines = copy(good);
+    for (const line of lines) line.later = { any: ['thing', 1, null, true, 'caf\u00e9 \ud83d\udd11'] };
+    accepted(lines, options);
+  });
+  test('any line changed anywhere is refused, or changes nothing', () => {
+    const whole = text(good);
+    for (let at = 0; at < whole.length; at += 37) {
+      const changed = whole.slice(0, at) + (whole[at] === 'A' ? 'B' : 'A') + whole.slice(at + 1);
+      const { code, out } = ctl([changed.trimEnd()], options);
+      let other = true;
+      try {
+        verifyExport(changed.trimEnd().split('\n'), options);
+      } catch {
+        other = false;
+      }
+      if (code === 0) assert.ok(other, `only bulwarkctl accepts a change at ${at}`);
+      else assert.match(out, /problem: /);
+      if (other && code !== 0) assert.match(out, /its field/, `only the other verifier accepts a change at ${at}: ${out}`);
+    }
+  });
+});
+
+describe('the report', () => {
+  test('is one page, and never written over another', () => {
+    const forge = smallLog();
+    const report = join(dir, 'report.txt');
+    const options = { keys: [forge.vkey], checkpoints: [forge.blocks[1].checkpoint], args: ['--report', report] };
+    assert.equal(ctl(forge.export(), options).code, 0);
+    const page = readFileSync(report, 'utf8');
+    assert.ok(page.split('\n').length < 60);
+    for (const part of [/Verdict +VERIFIED/, new RegExp(`Log +${forge.origin}`), /Tree size +313/, /Entries +313/, /10 leaves: holds/, /pinned by the verifier, has signed/,
+      new RegExp(`Root +${b64(forge.stack.root()).replaceAll(/[+/]/g, '\\$&')}`)]) assert.match(page, part);
+    assert.equal(ctl(forge.export(), options).code, 3, 'the file is there');
+    assert.equal(readFileSync(report, 'utf8'), page);
+
+    const lines = copy(forge.export());
+    for (const line of lines) if (line.content) line.content = flip(line.content, -1);
+    const bad = join(dir, 'bad.txt');
+    assert.equal(ctl(lines, { ...options, args: ['--report', bad] }).code, 1);
+    assert.match(readFileSync(bad, 'utf8'), /Verdict +NOT VERIFIED[^]*Problems \(313\)[^]*and 301 more/);
+    assert.ok(!existsSync(join(dir, 'none')));
+  });
+});

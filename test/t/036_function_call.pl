@@ -1,0 +1,95 @@
+# The protocol's function call runs no statement, and is one by itself: what was
+# withdrawn before it is gone.
+use strict;
+use warnings;
+
+use FindBin;
+use IO::Socket::UNIX;
+use lib $FindBin::RealBin;
+use BulwarkNode;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = bulwark_node('function_call');
+app_role($node, 'app', 'a', 'b');
+my %oid = map { $_ => $node->safe_psql('postgres', "SELECT '$_'::regprocedure::oid") }
+	'bulwark.authenticate(text, boolean)', 'bulwark.tenant_id()', 'bulwark.identity()', 'set_config(text, text, boolean)',
+	'pg_stat_get_xact_numscans(oid)';
+
+# A connection that speaks the protocol itself: [type, content] of what comes until
+# the server is ready.
+my $socket;
+
+sub receive
+{
+	my @messages;
+	do
+	{
+		my ($head, $content) = ('', '');
+		read($socket, $head, 5) == 5 or die 'the server has gone';
+		my ($type, $length) = unpack 'aN', $head;
+		$length == 4 or read($socket, $content, $length - 4) == $length - 4 or die 'the server has gone';
+		push @messages, [ $type, $content ];
+	} until $messages[-1][0] eq 'Z';
+	return @messages;
+}
+
+sub message
+{
+	my ($type, $content) = @_;
+	print $socket $type . pack('N', 4 + length $content) . $content;
+	$socket->flush;
+	return receive();
+}
+
+sub query { return message('Q', "$_[0]\0") }
+
+# The result as text, undef for NULL, the SQLSTATE of an error.
+sub call
+{
+	my ($function, @arguments) = @_;
+	my @messages = message('F', pack('Nnn', $oid{$function}, 0, scalar @arguments)
+		  . join('', map { pack 'N/a*', $_ } @arguments) . pack('n', 0));
+	my %content = map { @$_ } @messages;
+	return $content{E} =~ /\0C(\w{5})\0/ ? $1 : die if exists $content{E};	# of the commit, perhaps
+	return unpack('N', $content{V}) == 0xFFFFFFFF ? undef : substr $content{V}, 4;
+}
+
+sub connect_raw
+{
+	$socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die $!;
+	binmode $socket;
+	my $startup = pack('N', 196608) . "user\0app\0database\0postgres\0\0";
+	print $socket pack('N', 4 + length $startup) . $startup;
+	$socket->flush;
+	receive();
+	return;
+}
+
+connect_raw();
+my $suspend = "SELECT bulwark.tenant_suspend(tenant_id, 'test') FROM bulwark.tenants WHERE slug = 'a'";
+my $resume = "SELECT bulwark.tenant_resume(tenant_id) FROM bulwark.tenants WHERE slug = 'a'";
+
+for my $asked ('bulwark.tenant_id()', 'bulwark.identity()')
+{
+	query('BEGIN');
+	like(call('bulwark.authenticate(text, boolean)', token('a'), 't'), qr/a\@example.org/, 'an identity by a function call');
+	isnt(call($asked), undef, "$asked: it is in force");
+	$node->safe_psql('postgres', $suspend);
+	is(call($asked), undef, "I8: $asked: none after the tenant is suspended");
+	query('ROLLBACK');
+	$node->safe_psql('postgres', $resume);
+}
+
+query('BEGIN');
+like(call('bulwark.authenticate(text, boolean)', token('a'), 't'), qr/a\@example.org/, 'one identity');
+is(call('bulwark.authenticate(text, boolean)', token('b'), 't'), '55000', 'I9: and no other in its transaction');
+query('ROLLBACK');
+is(call('bulwark.tenant_id()'), undef, 'I13: none after the transaction');
+is(call('set_config(text, text, boolean)', 'search_path', 'own', 'f'), '42501', 'I34: nor a setting for the next');
+is(call('pg_stat_get_xact_numscans(oid)', '1259'), '42501', 'I30: nor a counter');
+close $socket;
+
+$node->stop;
+done_testing();
