@@ -31,7 +31,8 @@ DECLARE
 BEGIN
 	RETURN QUERY SELECT l.action, l.entity_id, l.old, l.new FROM bulwark.ledger l
 		WHERE l.entity_type = news.relation AND l.entry_id > before AND l.source = 'captured' ORDER BY l.entry_id;
-	INSERT INTO capture.seen SELECT news.relation, coalesce(max(l.entry_id), before) FROM bulwark.ledger l WHERE l.entity_type = news.relation
+	INSERT INTO capture.seen SELECT news.relation, coalesce(max(l.entry_id), before) FROM bulwark.ledger l
+		WHERE l.entity_type = news.relation AND l.source = 'captured'
 		ON CONFLICT (relation) DO UPDATE SET entry_id = excluded.entry_id;
 END
 $$;
