@@ -11,7 +11,6 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "keyring/keyring.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -177,6 +176,13 @@ write_group(MemoryContext context)
 		return 0;
 	}
 
+	if (LedgerRestoring())
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		return 0;
+	}
+
 	MemoryContextSwitchTo(context);
 	taken = SpoolTake(one_by_one ? 1 : GROUP_MAX);
 	folded = SpoolTakeFolded();
@@ -276,12 +282,11 @@ SpoolDrain(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context;
-	uint8		id[ROOT_KEY_ID_LEN];
 	uint64		lost;
 	int			written = 0;
 	volatile int n;
 
-	if (!SpoolPending(MyDatabaseId) || !KeyringHasRoot(KEYRING_CURRENT, id) ||
+	if (!SpoolPending(MyDatabaseId) || !SpoolHasKey() ||
 		GetCurrentTimestamp() < not_before)
 		return 0;
 	lost = SpoolTakeLost();

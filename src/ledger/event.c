@@ -11,7 +11,6 @@
 #include "commands/extension.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
-#include "keyring/keyring.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "tcop/utility.h"
@@ -57,14 +56,13 @@ bool
 EventServes(void)
 {
 	static bool warned = false;
-	uint8		id[ROOT_KEY_ID_LEN];
 
 	if (IsBinaryUpgrade || !IsTransactionState() || LedgerWorking() || LedgerRestoring() ||
 		!OidIsValid(PrivateRelid("ledger_log")))
 		return false;
 	if (creating_extension && CurrentExtensionObject == get_extension_oid("bulwark", true))
 		return false;
-	if (KeyringHasRoot(KEYRING_CURRENT, id) || LogPeek() != NULL)
+	if (SpoolHasKey() || LogPeek() != NULL)
 		return true;
 	if (!warned)
 		ereport(WARNING,

@@ -119,11 +119,9 @@ spool_lock(void)
 bool
 SpoolServes(void)
 {
-	uint8		id[ROOT_KEY_ID_LEN];
-
 	return spool != NULL && IsUnderPostmaster && !IsBinaryUpgrade && OidIsValid(MyDatabaseId) &&
 		!RecoveryInProgress() && SpoolLedgerHere() &&
-		(SpoolLedgerBegun() || KeyringHasRoot(KEYRING_CURRENT, id));
+		(SpoolLedgerBegun() || SpoolHasKey());
 }
 
 void

@@ -44,6 +44,8 @@ extern const char *SpoolTextOf(const SpoolRecord *record, SpoolText which);
 
 /* Note who logged in and whether there is a ledger here. */
 extern void SpoolNoteSession(void);
+/* Is there a root key?  Cheap. */
+extern bool SpoolHasKey(void);
 /* What was noted: the extension is installed, its log has begun. */
 extern bool SpoolLedgerHere(void);
 extern bool SpoolLedgerBegun(void);

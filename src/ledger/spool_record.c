@@ -10,6 +10,7 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /* What SpoolNoteSession has found. */
@@ -34,18 +35,27 @@ authenticated_login(void)
 	return OidIsValid(MyProc->roleId) ? MyProc->roleId : GetSessionUserId();
 }
 
-void
-SpoolNoteSession(void)
+bool
+SpoolHasKey(void)
+{
+	static uint64 seen = 0;		/* the keyring's generation that had one */
+	uint64		generation = KeyringGeneration();
+	uint8		id[ROOT_KEY_ID_LEN];
+
+	if (generation == seen && seen != 0)
+		return true;
+	if (!KeyringHasRoot(KEYRING_CURRENT, id))
+		return false;
+	seen = generation;
+	return true;
+}
+
+static void
+note(void)
 {
 	static bool registered = false;
-	uint8		id[ROOT_KEY_ID_LEN];
 	const char *name;
 
-	if (session_noted && login_oid == authenticated_login() &&
-		(ledger_begun || !ledger_here || KeyringHasRoot(KEYRING_CURRENT, id)))
-		return;
-	if (!IsTransactionState() || !OidIsValid(MyDatabaseId))
-		return;
 	if (!registered)
 	{
 		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_session, (Datum) 0);
@@ -54,10 +64,25 @@ SpoolNoteSession(void)
 	}
 	session_noted = true;		/* first: an invalidation while we look undoes it */
 	ledger_here = OidIsValid(PrivateRelid("ledger_log"));
-	ledger_begun = ledger_here && LogPeek() != NULL;
+	ledger_begun = false;
 	login_oid = authenticated_login();
 	name = GetUserNameFromId(login_oid, true);
 	namestrcpy(&login_name, name ? name : "");
+}
+
+/*
+ * Whether the log has begun matters without a key only.  To look takes a
+ * snapshot, and a transaction's first is not for us to take.
+ */
+void
+SpoolNoteSession(void)
+{
+	if (!IsTransactionState() || !OidIsValid(MyDatabaseId))
+		return;
+	if (!session_noted || login_oid != authenticated_login())
+		note();
+	if (ledger_here && !ledger_begun && !SpoolHasKey() && FirstSnapshotSet)
+		ledger_begun = LogPeek() != NULL;
 }
 
 bool
