@@ -34,12 +34,11 @@ bw_get(bw_reader *r, void *data, size_t len)
 uint64_t
 bw_get_uint(bw_reader *r, int bytes)
 {
-	uint8_t		be[8];
+	const uint8_t *at = bw_get_span(r, (size_t) bytes);
 	uint64_t	value = 0;
 
-	bw_get(r, be, (size_t) bytes);
-	for (int i = 0; i < bytes; i++)
-		value = value << 8 | be[i];
+	for (int i = 0; at != NULL && i < bytes; i++)
+		value = value << 8 | at[i];
 	return value;
 }
 
@@ -82,6 +81,8 @@ bw_get_varint(bw_reader *r)
 {
 	uint64_t	value = 0;
 
+	if (!r->failed && r->pos < r->len && r->data[r->pos] < 0x80)
+		return r->data[r->pos++];	/* as most are */
 	for (int shift = 0; shift < 64 && !r->failed; shift += 7)
 	{
 		uint8_t		byte;

@@ -74,6 +74,7 @@ typedef struct VerifyRow
 {
 	Relation	rel;
 	ItemPointerData tid;
+	ItemPointerData root;		/* where indexes lead to */
 	Datum	   *values;
 	bool	   *nulls;
 } VerifyRow;
@@ -154,6 +155,15 @@ typedef struct VerifyPending VerifyPending;
 extern VerifyPending *PendingBegin(void);
 extern void PendingAdd(VerifyPending *pending, const bw_leaf *leaf, const bw_hash hash);
 extern void PendingFinish(Verify *v, VerifyPending *pending);
+
+/* --- verify_index.c: what indexes hide --------------------------------------------------------- */
+
+/* Rows of a heap by their places. */
+typedef struct TidSet TidSet;
+extern TidSet *TidSetMake(Verify *v, BlockNumber pages);
+extern void TidSetAdd(TidSet *set, const ItemPointerData *tid);
+/* Every index of the heap must lead to all of these. */
+extern void VerifyIndexes(Verify *v, Relation heap, const TidSet *wanted);
 
 /* --- verify_table.c: the small tables ------------------------------------------------------ */
 

@@ -53,6 +53,7 @@ typedef struct Entries
 	bool		unsealed;
 
 	List	   *missing_keys;	/* MAC epochs that were told of */
+	TidSet	   *rows;			/* of the segment at hand, if it has indexes */
 } Entries;
 
 /* What is known of the entry at hand. */
@@ -349,7 +350,7 @@ check_mac(Verify *v, Entries *e, const Subject *s, const uint8 *mac)
 
 	if (LedgerMac(s->leaf.mac_epoch, s->hash, expected))
 	{
-		if (!bw_equal(mac, expected, LEDGER_MAC_LEN))
+		if (memcmp(mac, expected, LEDGER_MAC_LEN) != 0)
 			VerifyProblem(v, s->leaf_index, s->entry_id, "its authentication code is wrong");
 		return;
 	}
@@ -407,6 +408,8 @@ check_entry(Verify *v, const VerifyRow *row, void *arg)
 	const char *why = "it is none";
 
 	v->entries++;
+	if (e->rows != NULL)
+		TidSetAdd(e->rows, &row->root);
 	if (!row->nulls[0] && VerifyBytes(v, row, 0, &bytes, &why) && bytes.len > LEDGER_MAC_LEN)
 		len = bw_leaf_parse(bytes.data, bytes.len - LEDGER_MAC_LEN, &s.leaf);
 	if (len < 0 || (Size) len + LEDGER_MAC_LEN != bytes.len)
@@ -426,6 +429,19 @@ check_entry(Verify *v, const VerifyRow *row, void *arg)
 	check_place(v, e, &s);
 }
 
+static void
+check_segment(Verify *v, Entries *e, Relation segment)
+{
+	if (segment->rd_rel->relhasindex)
+		e->rows = TidSetMake(v, RelationGetNumberOfBlocks(segment));
+	VerifyScan(v, segment, check_entry, e);
+	if (e->rows == NULL)
+		return;
+	VerifyIndexes(v, segment, e->rows);
+	pfree(e->rows);
+	e->rows = NULL;
+}
+
 void
 VerifyEntriesRun(Verify *v)
 {
@@ -441,7 +457,7 @@ VerifyEntriesRun(Verify *v)
 	e->gone = NumberSortBegin();
 	e->named = NumberSortBegin();
 	foreach(lc, segments)
-		VerifyScan(v, lfirst(lc), check_entry, e);
+		check_segment(v, e, lfirst(lc));
 	finish_tiles(v, e);
 	finish_erasure(v, e);
 	PendingFinish(v, e->pending);

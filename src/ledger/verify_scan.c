@@ -233,6 +233,16 @@ deform(HeapTupleHeader tuple, Size len, TupleDesc desc, Datum *values, bool *nul
 	return NULL;
 }
 
+/* Where the chain of a row's versions on this page begins. */
+static OffsetNumber
+root_of(PageCopy *copy, OffsetNumber offset)
+{
+	OffsetNumber roots[MaxHeapTuplesPerPage];
+
+	heap_get_root_tuples((Page) copy->bytes.data, roots);
+	return OffsetNumberIsValid(roots[offset - 1]) ? roots[offset - 1] : offset;
+}
+
 /* The rows of a page, one after the other. */
 static void
 each_row(Verify *v, Relation rel, BlockNumber block, PageCopy *copy, VerifyRowCallback callback, void *arg)
@@ -240,7 +250,7 @@ each_row(Verify *v, Relation rel, BlockNumber block, PageCopy *copy, VerifyRowCa
 	TupleDesc	desc = RelationGetDescr(rel);
 	Datum	   *values = palloc(desc->natts * sizeof(Datum));
 	bool	   *nulls = palloc(desc->natts * sizeof(bool));
-	VerifyRow	row = {rel, {{0, 0}, 0}, values, nulls};
+	VerifyRow	row = {rel, .values = values, .nulls = nulls};
 
 	for (int i = 0; i < copy->n; i++)
 	{
@@ -249,6 +259,9 @@ each_row(Verify *v, Relation rel, BlockNumber block, PageCopy *copy, VerifyRowCa
 		const char *why = deform(tuple, ItemIdGetLength(item), desc, values, nulls);
 
 		ItemPointerSet(&row.tid, block, copy->visible[i]);
+		row.root = row.tid;
+		if (HeapTupleHeaderIsHeapOnly(tuple))
+			ItemPointerSetOffsetNumber(&row.root, root_of(copy, copy->visible[i]));
 		if (why != NULL)
 			VerifyProblem(v, NO_LEAF, NO_ENTRY, "row (%u,%u) of \"%s\" is damaged: %s",
 						  block, copy->visible[i], RelationGetRelationName(rel), why);

@@ -14,6 +14,7 @@
 #include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -21,7 +22,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* False when the extension is not in this database. */
+/* False when the extension is not in this database.  index NULL: every row, as they lie. */
 bool
 PrivateScanBegin(PrivateScan *scan, const char *table, const char *index)
 {
@@ -30,8 +31,9 @@ PrivateScanBegin(PrivateScan *scan, const char *table, const char *index)
 	memset(scan, 0, sizeof(*scan));
 	if (!OidIsValid(relid))
 		return false;
-	scan->index = PrivateRelid(index);
-	if (!OidIsValid(scan->index))
+	if (index != NULL)
+		scan->index = PrivateRelid(index);
+	if (index != NULL && !OidIsValid(scan->index))
 		elog(ERROR, "index \"%s\" of \"%s\" is missing", index, table);
 	scan->rel = table_open(relid, AccessShareLock);
 	return true;
@@ -69,8 +71,9 @@ PrivateScanOid(PrivateScan *scan, AttrNumber attno, Oid value)
 
 typedef struct PrivateBatch
 {
-	Relation	index;
+	Relation	index;			/* NULL: all rows of the heap, by heap_desc */
 	IndexScanDesc desc;
+	TableScanDesc heap_desc;
 	Snapshot	snapshot;
 	Buffer		buffer;			/* pinned while its tuples are in use */
 	BlockNumber block;
@@ -78,6 +81,31 @@ typedef struct PrivateBatch
 	bool		exhausted;		/* the index has no more; asked again, it would begin anew */
 	HeapTupleData tuples[MaxHeapTuplesPerPage];
 } PrivateBatch;
+
+static PrivateBatch *
+heap_begin(PrivateScan *scan)
+{
+	PrivateBatch *batch = palloc(sizeof(PrivateBatch));
+
+	batch->index = NULL;
+	batch->buffer = InvalidBuffer;
+	batch->snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(scan->rel)));
+	batch->heap_desc = table_beginscan(scan->rel, batch->snapshot, scan->nkeys, scan->keys);
+	return batch;
+}
+
+/* The next row of a heap; its scan keeps the page. */
+static bool
+heap_fill(PrivateBatch *batch, PrivateScan *scan)
+{
+	HeapTuple	tuple = heap_getnext(batch->heap_desc, ForwardScanDirection);
+
+	scan->left = tuple != NULL;
+	if (tuple != NULL)
+		batch->tuples[0] = *tuple;
+	scan->tuple = batch->tuples;
+	return tuple != NULL;
+}
 
 static PrivateBatch *
 batch_begin(PrivateScan *scan)
@@ -198,8 +226,8 @@ bool
 PrivateScanFill(PrivateScan *scan)
 {
 	if (scan->batch == NULL)
-		scan->batch = batch_begin(scan);
-	return batch_fill(scan->batch, scan);
+		scan->batch = OidIsValid(scan->index) ? batch_begin(scan) : heap_begin(scan);
+	return scan->batch->index != NULL ? batch_fill(scan->batch, scan) : heap_fill(scan->batch, scan);
 }
 
 Datum
@@ -215,9 +243,14 @@ PrivateScanEnd(PrivateScan *scan)
 	{
 		if (BufferIsValid(scan->batch->buffer))
 			ReleaseBuffer(scan->batch->buffer);
-		index_endscan(scan->batch->desc);
+		if (scan->batch->index != NULL)
+		{
+			index_endscan(scan->batch->desc);
+			index_close(scan->batch->index, AccessShareLock);
+		}
+		else
+			table_endscan(scan->batch->heap_desc);
 		UnregisterSnapshot(scan->batch->snapshot);
-		index_close(scan->batch->index, AccessShareLock);
 		pfree(scan->batch);
 	}
 	table_close(scan->rel, AccessShareLock);

@@ -1,0 +1,331 @@
+# What somebody changes on disk is found and named: L8, L9, L10; what only moves
+# rows about is no problem: L6; another's checkpoints and forged proofs: L22, L29.
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256);
+use FindBin;
+use lib $FindBin::RealBin;
+use BulwarkNode;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my ($major) = `initdb --version` =~ /(\d+)/;
+my $node = bulwark_node('verify',
+	init => [ extra => [ $major >= 18 ? '--no-data-checksums' : () ] ],
+	conf => "autovacuum = off\nbulwark.ledger_segment_size = 1MB\n");
+my $data = $node->data_dir;
+
+sub sql { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
+sub problems { return sql("SELECT coalesce(leaf_index::text, '-') || ' ' || coalesce(entry_id::text, '-') || ': ' || problem FROM bulwark.ledger_problems()"); }
+
+# A server as it was, with its files changed by a function; what it finds.
+sub tampered
+{
+	my ($pristine, $tamper) = @_;
+	$node->stop;
+	system_or_bail('rm', '-rf', $data);
+	system_or_bail('cp', '-a', $pristine, $data);
+	$tamper->();
+	$node->start;
+	return problems();
+}
+
+sub keep
+{
+	my ($name) = @_;
+	my $copy = PostgreSQL::Test::Utils::tempdir . "/$name";
+	$node->stop;
+	system_or_bail('cp', '-a', $data, $copy);
+	$node->start;
+	return $copy;
+}
+
+sub slurp_binary { my ($file) = @_; open my $fh, '<:raw', $file or die "$file: $!"; local $/; return scalar <$fh>; }
+
+sub rewrite
+{
+	my ($file, $bytes) = @_;
+	open my $fh, '+<:raw', $file or die "$file: $!";
+	print $fh $bytes;
+	close $fh or die "$file: $!";
+	return;
+}
+
+# Change the only place where a relation's file has these bytes.
+sub replace_bytes
+{
+	my ($path, $old, $new) = @_;
+	my $bytes = slurp_binary("$data/$path");
+	my $at = index $bytes, $old;
+	die "the bytes are not in $path" if $at < 0;
+	die "the bytes are in $path twice" if index($bytes, $old, $at + 1) >= 0;
+	substr($bytes, $at, length $new) = $new;
+	rewrite("$data/$path", $bytes);
+	return;
+}
+
+sub flip_in { my ($path, $bytes, $at) = @_; my $new = $bytes; substr($new, $at, 1) ^= "\x40"; return replace_bytes($path, $bytes, $new); }
+
+# Where a row is: its file, the offset of its line pointer and its own bytes' place.
+sub locate
+{
+	my ($row) = @_;
+	my ($block, $item) = $row->{ctid} =~ /\((\d+),(\d+)\)/;
+	my $page = substr slurp_binary("$data/$row->{path}"), $block * 8192, 8192;
+	my $pointer = 24 + 4 * ($item - 1);
+	my $value = unpack 'L<', substr $page, $pointer, 4;
+	return { page => $block * 8192, pointer => $block * 8192 + $pointer, offset => $block * 8192 + ($value & 0x7fff), length => $value >> 17 };
+}
+
+sub patch { my ($row, $at, $bytes) = @_; my $file = slurp_binary("$data/$row->{path}"); substr($file, $at, length $bytes) = $bytes; return rewrite("$data/$row->{path}", $file); }
+
+# A row's bytes once more, in the free space of its page.
+sub add_row
+{
+	my ($row, $tuple) = @_;
+	my $file = slurp_binary("$data/$row->{path}");
+	my $page = locate($row)->{page};
+	my ($lower, $upper) = unpack 'S<S<', substr $file, $page + 12, 4;
+	my $start = $upper - (length($tuple) + 7 & ~7);
+	die 'no room on the page' if $start < $lower + 4;
+	substr($file, $page + $start, length $tuple) = $tuple;
+	substr($file, $page + $lower, 4) = pack 'L<', $start | 1 << 15 | length($tuple) << 17;
+	substr($file, $page + 12, 4) = pack 'S<S<', $lower + 4, $start;
+	return rewrite("$data/$row->{path}", $file);
+}
+
+sub entry
+{
+	my ($id) = @_;
+	my %row;
+	@row{qw(ctid path leaf content leaf_index)} = split /\|/, sql(<<"SQL");
+SELECT ctid, pg_relation_filepath(tableoid), encode(leaf, 'hex'), encode(content, 'hex'), bulwark_internal.leaf_index(leaf)
+FROM bulwark_internal.ledger_entries WHERE bulwark_internal.leaf_entry_id(leaf) = $id
+SQL
+	$_ = pack 'H*', $_ for $row{leaf}, $row{content};
+	return \%row;
+}
+
+# The offset in a leaf of a record's number: 0 incarnation, 1 epoch, 2 id, 3 xid, 4 sequence.
+sub number_at { my ($leaf, $n) = @_; my $at = 4; for (1 .. $n) { $at++ while ord(substr $leaf, $at, 1) & 0x80; $at++ } return $at; }
+
+# --- a ledger with a closed segment --------------------------------------------------------
+sql(<<'SQL');
+CREATE TABLE t (id int PRIMARY KEY, note text);
+SELECT bulwark.audit('t');
+INSERT INTO t SELECT n, 'note ' || n || repeat('.', 300) FROM generate_series(1, 2500) AS n;
+SELECT bulwark.ledger_seal();
+SQL
+for (1 .. 20) { sql("INSERT INTO t SELECT 10000 + $_ * 10 + n, 'later' FROM generate_series(1, 3) AS n"); }
+sql('SELECT bulwark.ledger_seal()');
+$node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM bulwark_internal.ledger_segments WHERE state = 'indexed')")
+	or die 'no segment was closed';
+my $count = sql('SELECT count(*) FROM bulwark.ledger');
+sql('SELECT bulwark.ledger_seal()');
+is(problems(), '', 'a whole ledger has no problem');
+my $verdict = sql('SELECT ok, integrity, anchoring, pending, problems FROM bulwark.ledger_verify()');
+like($verdict, qr/^[tf]\|ok\|not checked\|\d+\|0$/, 'and its integrity is ok');
+
+my $key = sql('SELECT bulwark.ledger_public_key()');
+my $checkpoint = sql('SELECT bulwark.ledger_checkpoint()') . "\n";
+my $kept = PostgreSQL::Test::Utils::tempdir . '/checkpoint';
+append_to_file($kept, $checkpoint);
+my @online = ('bulwarkctl', 'verify', '--key', $key, '-d', $node->connstr('postgres'));
+command_ok([ @online, '--checkpoint', $kept ], 'bulwarkctl verifies it online, against a checkpoint');
+
+# --- L6: rows that move, settings that change ---------------------------------------------------
+sql(<<'SQL');
+VACUUM FULL bulwark_internal.ledger_segment_1;
+VACUUM FULL bulwark_internal.ledger_tiles;
+VACUUM FULL bulwark_internal.ledger_blocks;
+CLUSTER bulwark_internal.ledger_blocks USING ledger_blocks_pkey;
+REINDEX TABLE bulwark_internal.ledger_segment_1;
+REINDEX TABLE bulwark_internal.ledger_tiles;
+VACUUM bulwark_internal.ledger_shapes;
+SQL
+is(problems(), '', 'L6: after VACUUM FULL, CLUSTER and REINDEX');
+is(sql(<<'SQL'), '', 'L6: under any setting of the session');
+SET TimeZone = 'Pacific/Apia';
+SET DateStyle = 'SQL, DMY';
+SET IntervalStyle = 'iso_8601';
+SET bytea_output = 'escape';
+SET extra_float_digits = -15;
+SET standard_conforming_strings = off;
+SELECT problem FROM bulwark.ledger_problems();
+SQL
+sql("ALTER DATABASE postgres SET lc_numeric = 'C'; ALTER DATABASE postgres RESET lc_numeric");
+command_ok(\@online, 'L6: bulwarkctl too');
+
+# Nothing is sealed from here on that a test did not ask for.
+$node->append_conf('postgresql.conf', 'bulwark.max_workers = 0');
+my $pristine = keep('pristine');
+
+# --- L8: entries --------------------------------------------------------------------------------
+my %e = map { $_ => entry($_) } 50, 60, 70, 71, 80, 90, 100, 110, 120, 130, 140;
+my $found = tampered($pristine, sub {
+	my ($role, $digests);
+	flip_in($e{50}{path}, $e{50}{leaf}, index $e{50}{leaf}, 'public.t');
+	flip_in($e{60}{path}, $e{60}{content}, -1);
+	for my $pair ([ 70, 71 ], [ 71, 70 ])
+	{
+		my $leaf = $e{ $pair->[0] }{leaf};
+		my $at = index $leaf, sha256($e{ $pair->[0] }{content});
+		die 'no digest' if $at < 0;
+		substr($leaf, $at, 32) = sha256($e{ $pair->[1] }{content});
+		replace_bytes($e{ $pair->[0] }{path}, $e{ $pair->[0] }{leaf}, $leaf);
+	}
+	patch($e{80}, locate($e{80})->{pointer}, pack 'L<', 3 << 15);			# dead
+	flip_in($e{90}{path}, $e{90}{leaf}, -1);								# its MAC
+	patch($e{100}, locate($e{100})->{offset} + 22, "\xff");					# the offset of its data
+	patch($e{110}, locate($e{110})->{pointer}, pack 'L<', 8184 | 1 << 15 | 900 << 17);	# beyond the page
+	patch($e{120}, locate($e{120})->{offset}, pack 'L<', 0x7ffffff0);		# a transaction that never was
+});
+my %expected = (
+	50 => 'its record is not the one that was sealed',
+	60 => 'its content is not the one that was recorded',
+	70 => 'its record is not the one that was sealed',
+	71 => 'its record is not the one that was sealed',
+	90 => 'its authentication code is wrong');
+for my $id (sort keys %expected)
+{
+	like($found, qr/^$e{$id}{leaf_index} $id: $expected{$id}$/m, "L8: entry $id: $expected{$id}");
+}
+for my $id (80, 100, 110, 120)
+{
+	like($found, qr/^$e{$id}{leaf_index} -: its entry is missing$/m, "L8: entry $id is removed, its leaf is named");
+}
+my ($block, $item) = $e{100}{ctid} =~ /(\d+),(\d+)/;
+like($found, qr/row \($block,$item\) of "ledger_segment_1" is damaged: its header/, 'L8: a row that cannot be taken apart is named');
+($block, $item) = $e{110}{ctid} =~ /(\d+),(\d+)/;
+like($found, qr/row \($block,$item\) of "ledger_segment_1" is damaged: its line pointer/, 'L8: a line pointer too');
+($block, $item) = $e{120}{ctid} =~ /(\d+),(\d+)/;
+like($found, qr/row \($block,$item\) of "ledger_segment_1" cannot be read: /, 'L8: and a row of a transaction that never was');
+unlike($found, qr/^\S+ (?!-|50|60|70|71|90)\S+: /m, 'L8: no other entry is');
+command_fails(\@online, 'L8: bulwarkctl refuses it');
+
+# --- L8: an entry doubled, one inserted, an index that hides one ---------------------------------
+my $last = sql('SELECT max(entry_id) FROM bulwark.ledger');
+my $roomy = entry($last);
+my $index = sql("SELECT pg_relation_filepath('bulwark_internal.ledger_segment_1_1')");
+$found = tampered($pristine, sub {
+	my $place = locate($roomy);
+	my $tuple = substr slurp_binary("$data/$roomy->{path}"), $place->{offset}, $place->{length};
+	add_row($roomy, $tuple);
+	my $inserted = $tuple;
+	my $at = index($inserted, $roomy->{leaf}) + number_at($roomy->{leaf}, 4);
+	substr($inserted, $at, 1) = "\x7e";
+	add_row($roomy, $inserted);
+	# the item of the index that leads to entry 130 is marked dead
+	my $file = slurp_binary("$data/$index");
+	my ($b, $i) = $e{130}{ctid} =~ /(\d+),(\d+)/;
+	my $key = pack 'S<S<S<S<q<', $b >> 16, $b & 0xffff, $i, 16, 130;
+	my $item_at = index $file, $key;
+	die 'no such item' if $item_at < 0;
+	my $page = $item_at - $item_at % 8192;
+	for (my $pointer = $page + 24; $pointer < $page + 8192; $pointer += 4)
+	{
+		my $value = unpack 'L<', substr $file, $pointer, 4;
+		next unless ($value & 0x7fff) == $item_at % 8192;
+		substr($file, $pointer, 4) = pack 'L<', $value | 3 << 15;
+		last;
+	}
+	rewrite("$data/$index", $file);
+});
+like($found, qr/^$roomy->{leaf_index} $last: it is there twice$/m, 'L8: an entry doubled is named');
+like($found, qr/^- $last: it is in no block: it was not there when its transaction was sealed$/m, 'L8: so is one inserted');
+like($found, qr/^- 130: index "ledger_segment_1_1" hides it$/m, 'L8: and one that an index hides');
+is(sql('SET enable_seqscan = off; SET enable_bitmapscan = off; SELECT count(*) FROM bulwark_internal.ledger_segment_1 WHERE bulwark_internal.leaf_entry_id(leaf) = 130'),
+	0, 'which it does');
+
+# --- L9: blocks, signatures, tiles, keys ----------------------------------------------------------
+my ($blocks, $tiles, $toast, $keys) = split /\|/, sql(<<'SQL');
+SELECT pg_relation_filepath('bulwark_internal.ledger_blocks'), pg_relation_filepath('bulwark_internal.ledger_tiles'),
+	pg_relation_filepath((SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'bulwark_internal.ledger_tiles'::regclass)),
+	pg_relation_filepath('bulwark_internal.ledger_keys')
+SQL
+my %block = map { my ($n, $header, $runs, $note) = split /\|/; $n => { header => pack('H*', $header), runs => pack('H*', $runs), note => pack('H*', $note) } }
+	split /\n/, sql("SELECT block, encode(header, 'hex'), encode(runs, 'hex'), encode(convert_to(checkpoint, 'UTF8'), 'hex') FROM bulwark_internal.ledger_blocks");
+my $blocks_n = keys %block;
+cmp_ok($blocks_n, '>', 3, 'there are blocks');
+my $hash = pack 'H*', sql("SELECT encode(substr(hashes, 32 * 30 + 1, 32), 'hex') FROM bulwark_internal.ledger_tiles WHERE level = 0 AND tile = 3");
+
+$found = tampered($pristine, sub {
+	flip_in($blocks, $block{1}{header}, 120);
+	my $at = index($block{2}{note}, "\n\n") + 100;
+	my $note = $block{2}{note};
+	substr($note, $at, 1) = substr($note, $at, 1) eq 'A' ? 'B' : 'A';
+	replace_bytes($blocks, $block{2}{note}, $note);
+	flip_in($toast, $hash, 5);
+});
+like($found, qr/block 1: its checkpoint says something else than its header/, 'L9: a header edited');
+like($found, qr/block 2 does not follow the header before it/, 'L9: breaks the chain');
+like($found, qr/block 2: the signature of its checkpoint is wrong/, 'L9: a signature edited');
+like($found, qr/tile 3 of the tree does not have the root that the level above has/, 'L9: a tile edited');
+my $leaf = 3 * 256 + 30;
+like($found, qr/^$leaf \d+: its record is not the one that was sealed$/m, 'L9: and the leaf that it changes');
+
+my $gone = sql("SELECT ctid FROM bulwark_internal.ledger_blocks WHERE block = 1");
+$found = tampered($pristine, sub { my $row = { path => $blocks, ctid => $gone }; patch($row, locate($row)->{pointer}, pack 'L<', 3 << 15); });
+like($found, qr/: block 1 is missing$/m, 'L9: a block removed');
+
+my $public = pack 'H*', sql("SELECT encode(public_key, 'hex') FROM bulwark_internal.ledger_keys WHERE kind = 's'");
+$found = tampered($pristine, sub { replace_bytes($keys, $public, random_bytes(32)); });
+like($found, qr/$blocks_n checkpoints are not signed by the log's key, the first is that of block 0/, 'L9: the public key replaced');
+command_fails_like(\@online, qr//, 'L9: bulwarkctl refuses it as well');
+
+# --- L10: the newest entries gone, by an older copy of everything -------------------------------------
+sub anchoring
+{
+	my ($note, $vkey) = @_;
+	return sql("SELECT anchoring FROM bulwark.ledger_verify(\$note\$$note\$note\$, '$vkey')");
+}
+is(tampered($pristine, sub { $node->adjust_conf('postgresql.conf', 'bulwark.max_workers', '4'); }), '', 'as it was');
+my $old = keep('old');
+my $out = PostgreSQL::Test::Utils::tempdir . '/out';
+mkdir $out or die $!;
+my @out = ('bulwarkctl', 'checkpoint', '--out', $out, '--key', $key, '-d', $node->connstr('postgres'));
+command_ok(\@out, 'a checkpoint is kept outside');
+sql("INSERT INTO t VALUES (20001, 'newest'); SELECT bulwark.ledger_seal()");
+command_ok(\@out, 'and another, which continues it');
+my $newest = sql('SELECT bulwark.ledger_checkpoint()') . "\n";
+append_to_file("$kept.newest", $newest);
+is(anchoring($newest, $key), 'ok', 'the ledger is anchored to it');
+
+is(tampered($old, sub { }), '', 'L10: an old copy is whole in itself');
+like(anchoring($newest, $key), qr/^entries are missing: the checkpoint is of \d+ leaves, the ledger has \d+$/, 'L10: but not against a checkpoint');
+command_checks_all([ @online, '--checkpoint', "$kept.newest" ], 1, [qr/entries are missing/], [qr/^$/], 'L10: bulwarkctl says so too');
+command_checks_all(\@out, 1, [qr/^$/], [qr/the ledger has gone backwards/], 'L10: and keeps no such checkpoint');
+
+sql("INSERT INTO t VALUES (20002, 'another'), (20003, 'history'); SELECT bulwark.ledger_seal()");
+is(problems(), '', 'L29: another history is whole in itself');
+like(anchoring($newest, $key), qr/^equivocation: the first \d+ leaves are not those of the checkpoint$/, 'L29: equivocation is named');
+command_checks_all([ @online, '--checkpoint', "$kept.newest" ], 1, [qr/equivocation: the first \d+ leaves/], [qr/^$/], 'L29: by bulwarkctl too');
+command_checks_all(\@out, 1, [qr/^$/], [qr/equivocation: the ledger of \d+ leaves does not continue/], 'L29: which keeps no such checkpoint');
+is(anchoring($checkpoint, $key), 'ok', 'L29: a checkpoint from before the fork holds');
+
+# --- L29: another database's -----------------------------------------------------------------------------
+sql('CREATE DATABASE other');
+bulwark_create($node, 'other');
+$node->safe_psql('other', "CREATE TABLE t (id int); SELECT bulwark.audit('t'); INSERT INTO t VALUES (1); SELECT bulwark.ledger_seal()");
+my $other_key = $node->safe_psql('other', 'SELECT bulwark.ledger_public_key()');
+my $other_note = $node->safe_psql('other', 'SELECT bulwark.ledger_checkpoint()') . "\n";
+like(anchoring($other_note, $other_key), qr/^the checkpoint is one of another log/, 'L29: a checkpoint of another database');
+is(anchoring($other_note, $key), 'the checkpoint is not signed by this key', 'L29: under the key of this one');
+(my $forged = $newest) =~ s/^(\d+)$/$1 + 1/me;
+is(anchoring($forged, $key), 'the signature of the checkpoint is wrong', 'L29: a checkpoint edited');
+command_checks_all([ 'bulwarkctl', 'verify', '--key', $other_key, '-d', $node->connstr('postgres') ], 1, [qr/another log/], [qr/^$/], 'L29: a key of another log');
+
+# --- L22: proofs -------------------------------------------------------------------------------------------
+my $proof = sql('SELECT bulwark.ledger_proof(50)');
+my $proof_file = PostgreSQL::Test::Utils::tempdir . '/proof.json';
+append_to_file($proof_file, $proof);
+command_like([ 'bulwarkctl', 'verify', '--proof', '--key', $key, $proof_file ], qr/^verified: entry 50 \(insert of public\.t by \S+\) is in the tree/, 'L22: a proof holds');
+command_fails([ 'bulwarkctl', 'verify', '--proof', '--key', $other_key, $proof_file ], 'L22: not under another key');
+(my $moved = $proof) =~ s/"leaf_index": (\d+)/'"leaf_index": ' . ($1 + 1)/e;
+append_to_file("$proof_file.moved", $moved);
+command_checks_all([ 'bulwarkctl', 'verify', '--proof', '--key', $key, "$proof_file.moved" ], 1, [qr/its leaf is not under the root that was signed/], [qr/^$/], 'L22: nor of another place');
+
+$node->stop;
+done_testing();
