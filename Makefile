@@ -42,13 +42,14 @@ SQL_PARTS = \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \
 	src/ledger/spool.sql \
-	src/ledger/guard.sql \
 	src/ledger/view.sql \
+	src/ledger/erase.sql \
 	src/ledger/verify.sql \
+	src/ledger/guard.sql \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
-EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/unit/keyring
+EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/vectors/tree test/unit/keyring test/unit/record
 
 REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
 REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwark --encoding=UTF8

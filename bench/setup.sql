@@ -57,6 +57,8 @@ CREATE POLICY usual ON bench.usual USING (tenant_id = current_setting('app.tenan
 	AND affiliation_id = ANY (string_to_array(current_setting('app.affiliations'), ',')::uuid[]));
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA bench TO bench_app, bench_plain;
 VACUUM ANALYZE bench.event, bench.skew, bench.usual;
+-- There is no autovacuum here to have done it by now.
+VACUUM ANALYZE bulwark_internal.tenants, bulwark_internal.affiliations, bulwark_internal.principals, bulwark_internal.memberships;
 SELECT bulwark.protect('bench.event', 'tenant_id', 'affiliation_id');
 SELECT bulwark.protect('bench.skew', 'tenant_id', 'affiliation_id');
 

@@ -34,7 +34,7 @@ CREATE OR REPLACE PROCEDURE bench.first_use(label text, ticket text, bound float
 DECLARE
 	a float8[]; b float8[]; began timestamptz; v int; m float8;
 BEGIN
-	FOR i IN 1..101 LOOP
+	FOR i IN 1..1001 LOOP
 		UPDATE bulwark_internal.tenants SET name = name WHERE slug = 'bench-200';
 		COMMIT;
 		began := clock_timestamp();

@@ -202,6 +202,14 @@ BwFindSetting(const char *name)
 	pg_class_ownercheck((relid), (roleid))
 #endif
 
+/* What GRANT of a role says beside the roles, as DefElems: 16 has more than ADMIN. */
+#if PG_VERSION_NUM >= 160000
+#define BW_GRANT_ROLE_OPTIONS(stmt)	((stmt)->opt)
+#else
+#define BW_GRANT_ROLE_OPTIONS(stmt) \
+	((stmt)->admin_opt ? list_make1(makeDefElem("admin", (Node *) makeBoolean(true), -1)) : NIL)
+#endif
+
 /* Which privileges a plan needs on relations: nodes of a list, and what is in one. */
 #if PG_VERSION_NUM >= 160000
 #define BW_PERMISSIONS(stmt)	((stmt)->permInfos)

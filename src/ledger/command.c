@@ -293,6 +293,7 @@ grant_roles(StringInfo json, GrantRoleStmt *grant)
 		roles = lappend(roles, lfirst_node(AccessPriv, lc)->priv_name);
 	put_names(json, "roles", roles);
 	put_names(json, "members", role_names(grant->grantee_roles));
+	put_role_options(json, BW_GRANT_ROLE_OPTIONS(grant));
 	append(json, "role", only(roles));
 }
 

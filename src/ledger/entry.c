@@ -21,11 +21,27 @@
 
 static EntryActor actor_now;
 static uint64 actor_epoch = 0;	/* 0: unknown */
+static Oid	role_known = InvalidOid;	/* whose name actor_now has */
 
 static void
 role_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
 	actor_epoch = 0;
+	role_known = InvalidOid;
+}
+
+/* The login that the connection authenticated as; of a worker, whom it acts for. */
+static void
+remember_role(void)
+{
+	Oid			login = OidIsValid(MyProc->roleId) ? MyProc->roleId : GetSessionUserId();
+	char	   *name;
+
+	if (role_known == login)
+		return;
+	name = GetUserNameFromId(login, true);
+	strlcpy(actor_now.role, name != NULL ? name : "", NAMEDATALEN);
+	role_known = login;
 }
 
 /* The e-mail that the membership in force has; the one before is let go. */
@@ -62,8 +78,6 @@ const EntryActor *
 EntryActorPeek(void)
 {
 	const EffectiveIdentity *effective = IdentityPeek();
-	Oid			login = MyProc->roleId;
-	char	   *role;
 
 	if (actor_epoch == identity_checked_epoch)
 		return &actor_now;
@@ -84,8 +98,7 @@ EntryActorPeek(void)
 	}
 	else
 		forget_email();
-	role = GetUserNameFromId(OidIsValid(login) ? login : GetSessionUserId(), true);
-	strlcpy(actor_now.role, role != NULL ? role : "", NAMEDATALEN);
+	remember_role();
 	actor_epoch = identity_checked_epoch;
 	return &actor_now;
 }

@@ -409,7 +409,18 @@ GuardSegment(Oid relid)
 
 #define MAX_WORK	16
 
-static SubTransactionId work[MAX_WORK];
+/*
+ * What we define while another extension's script runs would become that
+ * extension's, and go with it: meanwhile no script is running.
+ */
+typedef struct Work
+{
+	SubTransactionId subid;
+	bool		creating_extension;
+	Oid			extension;
+} Work;
+
+static Work work[MAX_WORK];
 static int	nwork = 0;
 
 void
@@ -417,14 +428,25 @@ LedgerWorkBegin(void)
 {
 	if (nwork == MAX_WORK)
 		elog(ERROR, "work on the ledger is nested too deeply");
-	work[nwork++] = GetCurrentSubTransactionId();
+	work[nwork++] = (Work) {GetCurrentSubTransactionId(), creating_extension, CurrentExtensionObject};
+	creating_extension = false;
+	CurrentExtensionObject = InvalidOid;
+}
+
+static void
+work_end(void)
+{
+	nwork--;
+	creating_extension = work[nwork].creating_extension;
+	CurrentExtensionObject = work[nwork].extension;
 }
 
 void
 LedgerWorkEnd(void)
 {
-	Assert(nwork > 0);
-	nwork--;
+	if (nwork == 0)
+		elog(ERROR, "no work on the ledger has begun");
+	work_end();
 }
 
 bool
@@ -433,6 +455,7 @@ LedgerWorking(void)
 	return nwork > 0;
 }
 
+/* No script outlives a transaction. */
 static void
 work_xact(XactEvent event, void *arg)
 {
@@ -444,8 +467,8 @@ work_xact(XactEvent event, void *arg)
 static void
 work_subxact(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
 {
-	while (event == SUBXACT_EVENT_ABORT_SUB && nwork > 0 && work[nwork - 1] >= subid)
-		nwork--;
+	while (event == SUBXACT_EVENT_ABORT_SUB && nwork > 0 && work[nwork - 1].subid >= subid)
+		work_end();
 }
 
 void

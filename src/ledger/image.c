@@ -45,6 +45,7 @@ static const PinnedSetting pinned_settings[] = {
 	{PIN_TIMEZONE, "TimeZone", "UTC"},
 	{PIN_MONEY, "lc_monetary", "C"},
 	{PIN_PATH, "search_path", ""},
+	{PIN_PATH, "quote_all_identifiers", "off"},
 };
 
 /* Which of the pins the session has otherwise. */
@@ -65,7 +66,7 @@ settings_to_pin(uint8 pins)
 		differ |= PIN_TIMEZONE;
 	if ((pins & PIN_MONEY) && strcmp(locale_monetary, "C") != 0)
 		differ |= PIN_MONEY;
-	if ((pins & PIN_PATH) && namespace_search_path[0] != '\0')
+	if ((pins & PIN_PATH) && (namespace_search_path[0] != '\0' || quote_all_identifiers))
 		differ |= PIN_PATH;
 	return differ;
 }
@@ -154,7 +155,7 @@ put_varlena(StringInfo buf, const CaptureColumn *column, Datum value,
 			const uint8 *salt, const pg_uuid_t *tenant)
 {
 	struct varlena *raw = (struct varlena *) DatumGetPointer(value);
-	struct varlena *plain = VARATT_IS_EXTENDED(raw) && !VARATT_IS_SHORT(raw) ? detoast_attr(raw) : raw;
+	struct varlena *plain = VARATT_IS_EXTERNAL(raw) || VARATT_IS_COMPRESSED(raw) ? detoast_attr(raw) : raw;
 	bw_bytes	bytes = {(const uint8_t *) VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain)};
 
 	if (column->encoding == BW_ENC_TEXT)

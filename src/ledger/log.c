@@ -491,4 +491,5 @@ LedgerInit(void)
 	WorkerInit();
 	GuardInit();
 	EventInit();
+	ViewInit();
 }

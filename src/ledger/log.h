@@ -244,5 +244,6 @@ extern void SpoolInit(void);
 extern void WorkerInit(void);
 extern void GuardInit(void);
 extern void EventInit(void);
+extern void ViewInit(void);
 
 #endif							/* BULWARK_LOG_H */

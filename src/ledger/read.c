@@ -249,6 +249,9 @@ visit_access(Oid relid, AclMode required, bool target, void *arg)
 	const Access *access = arg;
 	bool		reads = (required & ACL_SELECT) != 0 && (!target || access->returning);
 
+	/* this transaction's own entries are read like all others */
+	if (reads && relid == ledger_view)
+		LedgerFlush();
 	if (reads && is_watched(relid))
 		record_read(relid, access->command);
 	else if (reads && access->bypassing)

@@ -313,12 +313,16 @@ char *
 CaptureEntityType(Oid relid)
 {
 	char	   *name = get_rel_name(relid);
+	int			pinned = PinSettings(PIN_PATH);
+	char	   *result;
 
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+	result = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+	UnpinSettings(pinned);
+	return result;
 }
 
 static void
@@ -402,6 +406,7 @@ catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 static void
 build(CaptureShape *shape, Relation rel)
 {
+	int			pinned = PinSettings(PIN_PATH);
 	MemoryContext old;
 
 	if (shape->context != NULL)
@@ -415,6 +420,7 @@ build(CaptureShape *shape, Relation rel)
 	fill_tenant(shape, rel);
 	fill_descriptor(shape, RelationGetDescr(rel));
 	MemoryContextSwitchTo(old);
+	UnpinSettings(pinned);
 }
 
 CaptureShape *

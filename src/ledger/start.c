@@ -216,7 +216,7 @@ to_be_noted(void)
 	bool		isnull;
 	bool		wanted = false;
 
-	if (!PrivateScanBegin(&scan, "ledger_log", "ledger_log_pkey"))
+	if (LedgerRestoring() || !PrivateScanBegin(&scan, "ledger_log", "ledger_log_pkey"))
 		return false;
 	if (PrivateScanNext(&scan))
 		wanted = DatumGetTimestampTz(PrivateScanGet(&scan, Log_created_at, &isnull)) < PgStartTime;

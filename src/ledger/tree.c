@@ -80,8 +80,8 @@ static int
 tile_hashes(HeapTuple row, TupleDesc desc, bw_hash hash[TILE_LEN])
 {
 	bool		isnull;
-	Datum		value = heap_getattr(row, 3, desc, &isnull);
-	bytea	   *hashes = DatumGetByteaPP(value);
+	Datum		stored = heap_getattr(row, 3, desc, &isnull);
+	bytea	   *hashes = DatumGetByteaPP(stored);
 	Size		len = VARSIZE_ANY_EXHDR(hashes);
 
 	if (len % BW_HASH_LEN != 0 || len == 0 || len > TILE_LEN * BW_HASH_LEN)
@@ -89,7 +89,7 @@ tile_hashes(HeapTuple row, TupleDesc desc, bw_hash hash[TILE_LEN])
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a tile of the ledger's tree has %zu bytes", len)));
 	memcpy(hash, VARDATA_ANY(hashes), len);
-	if ((Pointer) hashes != DatumGetPointer(value))
+	if (hashes != (bytea *) DatumGetPointer(stored))
 		pfree(hashes);
 	return (int) (len / BW_HASH_LEN);
 }

@@ -9,6 +9,7 @@
 
 #include "common/record.h"
 #include "fmgr.h"
+#include "utils/jsonb.h"
 
 /* --- view.c -------------------------------------------------------------------- */
 
@@ -27,12 +28,24 @@ extern text *LedgerText(const bw_bytes *bytes);
 /* May the reader see that the entry exists? */
 extern bool LedgerEntryVisible(const bytea *leaf);
 
-extern void ViewInit(void);
-
 /* --- render.c ------------------------------------------------------------------- */
 
 /* May the reader have all of the content, as bytes? */
 extern bool LedgerContentWhole(const bytea *leaf, const bytea *content);
+/* --- value.c -------------------------------------------------------------------- */
+
+extern void PushString(JsonbParseState **state, JsonbIteratorToken token, const char *text, int len);
+extern void PushNull(JsonbParseState **state, JsonbIteratorToken token);
+extern void PushJsonb(JsonbParseState **state, JsonbIteratorToken token, Jsonb *jsonb);
+/* An object with one member, that says what the entry holds instead of a value. */
+extern void PushNote(JsonbParseState **state, const char *name, const char *text);
+/* The value of a column, what stands for a large one, and one that is sealed. */
+extern void PushValue(JsonbParseState **state, const bw_column *column, const bw_bytes *bytes);
+extern void PushDigest(JsonbParseState **state, const bw_bytes *value);
+extern void PushSealed(JsonbParseState **state, const bw_column *column, const bw_bytes *value,
+					   const uint8 *tenant);
+/* JSON that jsonb does not take (\u0000, a huge number) is NULL. */
+extern Jsonb *JsonOrNull(const char *text);
 /* RFC 3339, in UTC, of microseconds since 1970. */
 extern char *LedgerTimeText(int64 since_1970);
 

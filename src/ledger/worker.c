@@ -326,7 +326,7 @@ BulwarkSealWorker(Datum arg)
 {
 	Oid			database = DatumGetObjectId(arg);
 	TimestampTz arrived;
-	TimestampTz busy_at;
+	TimestampTz busy_at = 0;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -339,7 +339,7 @@ BulwarkSealWorker(Datum arg)
 	am_worker = true;
 	pin_settings();
 
-	arrived = busy_at = GetCurrentTimestamp();
+	arrived = GetCurrentTimestamp();
 	for (;;)
 	{
 		TimestampTz began = GetCurrentTimestamp();
@@ -350,7 +350,7 @@ BulwarkSealWorker(Datum arg)
 			proc_exit(0);
 		alarm_if_held_back();
 		busy = here == NULL ? false : pg_atomic_read_u32(&here->dirty) != 0 || asked_for() || task_pending();
-		if (busy)
+		if (busy || busy_at == 0)
 			busy_at = GetCurrentTimestamp();
 		if (here == NULL || must_leave() ||
 			(WorkersAreWanted() && (!busy || began - arrived > SHARE_US)))

@@ -84,12 +84,6 @@ IdentityEverSet(void)
 	return ever_set;
 }
 
-bool
-IdentitySetInTransaction(void)
-{
-	return first_lxid != InvalidLocalTransactionId && first_lxid == BW_LXID(MyProc);
-}
-
 int
 StatementDepth(void)
 {
@@ -520,7 +514,8 @@ identity_object_access(ObjectAccessType access, Oid classid, Oid objectid, int s
 {
 	if (prev_object_access)
 		prev_object_access(access, classid, objectid, subid, arg);
-	if (access == OAT_FUNCTION_EXECUTE && debug_query_string == NULL && statement_depth == 0)
+	if (access == OAT_FUNCTION_EXECUTE && debug_query_string == NULL && statement_depth == 0 &&
+		whereToSendOutput == DestRemote)
 		statement_boundary(true);
 }
 

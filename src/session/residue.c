@@ -242,7 +242,7 @@ residue_object_access(ObjectAccessType access, Oid classid, Oid objectid, int su
 	if (prev_object_access)
 		prev_object_access(access, classid, objectid, subid, arg);
 	if (access == OAT_FUNCTION_EXECUTE && takes_session_lock(objectid) &&
-		session_state == SESSION_STATE_REFUSE && IdentitySetInTransaction() && SessionIsApp())
+		session_state == SESSION_STATE_REFUSE && IdentityOfTransaction() != NULL && SessionIsApp())
 		refuse("an advisory lock of the session under an identity",
 			   "Use pg_advisory_xact_lock(), or take it outside the identity's transaction.");
 }
@@ -277,7 +277,7 @@ residue_xact(XactEvent event, void *arg)
 	if ((event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE) ||
 		session_state != SESSION_STATE_REFUSE)
 		return;
-	if (event == XACT_EVENT_PRE_PREPARE && IdentitySetInTransaction() && SessionIsApp())
+	if (event == XACT_EVENT_PRE_PREPARE && IdentityOfTransaction() != NULL && SessionIsApp())
 		refuse("PREPARE TRANSACTION under an identity",
 			   "A transaction manager needs bulwark.session_state = allow in the configuration file.");
 	residue = transaction_residue(&hint);

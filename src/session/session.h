@@ -106,8 +106,6 @@ extern void IdentityRelease(void);
 
 /* Has this session ever had an identity?  (residue rules) */
 extern bool IdentityEverSet(void);
-/* Has this transaction had one? */
-extern bool IdentitySetInTransaction(void);
 
 /* Is this node an expression of the statement that the client itself sent (and
  * not of a function that it called)? */

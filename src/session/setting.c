@@ -81,7 +81,7 @@ SettingIsBound(const char *name)
 	setting = BwFindSetting(name);
 	if (setting == NULL ? strchr(name, '.') == NULL : !is_bound(setting))
 		return false;
-	return IdentitySetInTransaction() || !is_tracked(name);
+	return IdentityOfTransaction() != NULL || !is_tracked(name);
 }
 
 static bool
@@ -133,7 +133,7 @@ static bool
 survives_wrongly(const struct config_generic *setting)
 {
 	return setting->stack != NULL && survives(setting) &&
-		(IdentitySetInTransaction() || !is_tracked(setting->name));
+		(IdentityOfTransaction() != NULL || !is_tracked(setting->name));
 }
 
 const char *

@@ -5,6 +5,7 @@
  * The issuer is chosen by the unverified iss; nothing else of the payload is
  * looked at until the signature verifies under one of that issuer's keys.
  */
+#include "keyring/keyring.h"
 #include "session/jose.h"
 #include "keyring/keyring.h"
 

@@ -142,7 +142,7 @@ CREATE FUNCTION bulwark.service_scope(role name, tenant_ids uuid[]) RETURNS void
 REVOKE ALL ON FUNCTION bulwark.service_scope(name, uuid[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.service_scope(name, uuid[]) TO bulwark_admin;
 COMMENT ON FUNCTION bulwark.service_scope(name, uuid[]) IS
-	'Limits a login (session_user) that is an impersonator or opens secrets to these tenants. tenant_ids: an empty array for none, NULL takes the limit away. The limit goes by the role''s name: set it anew after ALTER ROLE ... RENAME. Errors: 42501 the caller lacks the privileges of bulwark_admin; 42704 no such role or tenant; 22004 a NULL where it may not be.';
+	'Limits a login (session_user) that is an impersonator or opens secrets to these tenants. tenant_ids: an empty array for none, NULL takes the limit away. The limit stays with the role when that is renamed; a dump carries it by the name under which it was set. Errors: 42501 the caller lacks the privileges of bulwark_admin; 42704 no such role or tenant; 22004 a NULL where it may not be.';
 
 CREATE FUNCTION bulwark.pin_tenant(tenant_id uuid) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_pin_tenant';

@@ -91,6 +91,7 @@ static void
 tree_load(Tree *tree, const pg_uuid_t *tenant_id)
 {
 	PrivateScan scan;
+	TreeNode   *node = NULL;
 
 	tree->loaded = true;
 	if (!PrivateScanBegin(&scan, "affiliation_parents", "affiliation_parents_tenant_id_parent_id_idx"))
@@ -99,8 +100,7 @@ tree_load(Tree *tree, const pg_uuid_t *tenant_id)
 	while (PrivateScanNext(&scan))
 	{
 		const ParentRow *row = PrivateScanRow(&scan);
-		TreeNode   *node;
-		bool		found;
+		bool		found = true;
 
 		if (tree->nedges == tree->capacity)
 		{
@@ -110,7 +110,9 @@ tree_load(Tree *tree, const pg_uuid_t *tenant_id)
 		}
 		if (tree->nodes == NULL)
 			tree->nodes = tree_create(CurrentMemoryContext, 64, NULL);
-		node = tree_insert(tree->nodes, row->parent_id, &found);
+		/* siblings come one after the other */
+		if (node == NULL || memcmp(&node->parent, &row->parent_id, UUID_LEN) != 0)
+			node = tree_insert(tree->nodes, row->parent_id, &found);
 		tree->edges[tree->nedges].child = row->affiliation_id;
 		tree->edges[tree->nedges].next = found ? node->first : -1;
 		node->first = tree->nedges++;

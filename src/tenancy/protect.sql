@@ -137,7 +137,7 @@ CREATE VIEW bulwark.protected_tables AS
 		p.tenant_column, p.affiliation_column, p.parent, p.key_columns, p.resource, p.materialize, p.materialized, p.root, p.automatic,
 		p.protected_by, p.protected_at
 	FROM bulwark_internal.protections p;
-GRANT SELECT ON bulwark.protected_tables TO bulwark_app, bulwark_admin, bulwark_auditor, bulwark_maintenance;
+GRANT SELECT ON bulwark.protected_tables TO bulwark_app, bulwark_impersonator, bulwark_admin, bulwark_auditor, bulwark_maintenance;
 -- A dump is made as bulwark_maintenance, too, and holds what is in our tables.
 GRANT USAGE ON SCHEMA bulwark_internal TO bulwark_maintenance;
 GRANT SELECT ON ALL TABLES IN SCHEMA bulwark_internal TO bulwark_maintenance;

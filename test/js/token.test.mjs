@@ -123,6 +123,23 @@ describe('keys change', () => {
     assert.equal((await authenticate(session, await sign(second, claims({ iss: issuer })))).principal_id, ann);
   });
 
+  test('I36: a ticket of a ticket, a hundred times, ends with the token and says how it was proved', async () => {
+    const exp = now() + 90;
+    let t = await ticket(session, await sign(second, claims({ iss: issuer, exp })));
+    for (let i = 0; i < 100; i++)
+      t = await transaction(session, async () => {
+        await session.query("SELECT set_config('bulwark.ticket', $1, true)", [t]);
+        return (await session.query("SELECT bulwark.ticket_issue('1 hour') AS t")).rows[0].t;
+      });
+    const identity = await transaction(session, async () => {
+      await session.query("SELECT set_config('bulwark.ticket', $1, true)", [t]);
+      return (await session.query('SELECT bulwark.identity() AS i')).rows[0].i;
+    });
+    assert.equal(Date.parse(identity.expires_at), exp * 1000);
+    assert.equal(identity.proof, 'token');
+    assert.equal(identity.assumed_by, null);
+  });
+
   test('I36: an issuer dropped and created again: the old ticket stays refused', async () => {
     const t = await sign(second, claims({ iss: issuer }));
     const oldTicket = await ticket(session, t);

@@ -103,6 +103,15 @@ $node->command_ok([ 'pg_restore', '-e', '--data-only', '--disable-triggers', map
 same_ok(shop_rows($node, 'postgres_directory'), $rows, 'data alone with triggers off: every identity sees the rows it saw');
 same_ok(shop_definitions($node, 'postgres_directory'), $definitions, 'data alone with triggers off: our triggers are on');
 
+# The same as bulwark_maintenance, parents first.
+$node->safe_psql('postgres_directory', 'DELETE FROM lines; DELETE FROM items; GRANT INSERT ON items, lines TO bulwark_maintenance');
+for my $table ('items', 'lines')
+{
+	$node->command_ok([ 'pg_restore', '-e', '--data-only', '-U', 'dumper', '--role=bulwark_maintenance', '-t', $table,
+		'-d', $node->connstr('postgres_directory'), "$dir/dumper.custom" ], "dumper: data of $table alone");
+}
+same_ok(shop_rows($node, 'postgres_directory'), $rows, 'dumper: data alone: every identity sees the rows it saw');
+
 # --- I35: a ticket of the source in its copies ------------------------------------
 sub ticket
 {
