@@ -446,6 +446,9 @@ LedgerAppend(const Entry *entry)
 	const struct varlena *content;
 	Level	   *level;
 
+	/* what a dump's statements do is no event of this database */
+	if (entry->source == SOURCE_SYSTEM && LedgerRestoring())
+		return 0;
 	require_writer();
 	log = LogOpen();
 	level = level_now();

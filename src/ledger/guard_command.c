@@ -12,10 +12,12 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_shdepend.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
+#include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
@@ -85,10 +87,34 @@ check_named_triggers(const AlterTableStmt *stmt, Oid relid)
 	}
 }
 
+/*
+ * How the rows of audited tables are to be read, as long as the catalogs say it: a
+ * change of a column's type forgets the values of columns that came without a
+ * rewrite before it tells us.  Locks as the command itself does.
+ */
+static void
+keep_rows(AlterTableStmt *stmt, Oid relid)
+{
+	LOCKMODE	lockmode = AlterTableGetLockLevel(stmt->cmds);
+	bool		audited = false;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+		audited = audited || AuditedOf(lfirst_oid(lc)) != NULL;
+	if (!audited)
+		return;
+	relid = AlterTableLookupRelation(stmt, lockmode);
+	if (!OidIsValid(relid))
+		return;
+	foreach(lc, stmt->relation->inh ? find_all_inheritors(relid, lockmode, NULL) : list_make1_oid(relid))
+		if (AuditedOf(lfirst_oid(lc)) != NULL)
+			AlteredKeepRows(lfirst_oid(lc));
+}
+
 /* What row security, replica identity and others change has no event of its own.
  * True: skip the command. */
 static bool
-check_alter_table(const AlterTableStmt *stmt)
+check_alter_table(AlterTableStmt *stmt)
 {
 	static const AlterTableType all_triggers[] = {
 		AT_DisableTrigAll, AT_DisableTrigUser, AT_EnableTrigAll, AT_EnableTrigUser
@@ -99,9 +125,13 @@ check_alter_table(const AlterTableStmt *stmt)
 	if (!OidIsValid(relid) || GuardOff())
 		return false;
 	check_named_triggers(stmt, relid);
-	relid = LedgerTableOf(relid);
-	if (!OidIsValid(relid))
+	if (!OidIsValid(LedgerTableOf(relid)))
+	{
+		if (stmt->objtype == OBJECT_TABLE)
+			keep_rows(stmt, relid);
 		return false;
+	}
+	relid = LedgerTableOf(relid);
 	if (only_subcommands(stmt, all_triggers, lengthof(all_triggers)))
 	{
 		/* pg_restore --disable-triggers goes on */

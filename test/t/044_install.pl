@@ -135,7 +135,10 @@ like(failure('postgres', 'SELECT * FROM orders', extra_params => [ '-U', 'app' ]
 $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'bulwark'");
 $node->restart;
 
-# --- dropping it --------------------------------------------------------------------------------------
+# --- dropping it: the ledger would go, too
+like(failure('postgres', 'DROP EXTENSION bulwark CASCADE'), qr/ERROR:  42501:.*ledger/s, 'L2: DROP EXTENSION is refused where there is a ledger');
+$node->append_conf('postgresql.conf', 'bulwark.ledger_decommission = on');
+$node->restart;
 like(failure('postgres', 'DROP EXTENSION bulwark'), qr/ERROR:  2BP01:.*policy/s, 'DROP EXTENSION while tables are protected is refused');
 $node->safe_psql('postgres', 'CREATE POLICY mine ON items USING (true)');
 is(failure('postgres', 'DROP EXTENSION bulwark CASCADE'), '', 'CASCADE drops it');

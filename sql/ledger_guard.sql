@@ -1,0 +1,148 @@
+-- What statements are told that would touch the ledger, and what becomes of an
+-- audited table's definition. (Every attempt: test/pgtap/ledger_guard.sql; servers
+-- that have not preloaded the library, restores: test/t/050_ledger_guard.pl.)
+SET client_min_messages = notice;
+CREATE SCHEMA guarded;
+SET search_path = guarded, public;
+
+-- L1: the words
+DELETE FROM bulwark_internal.ledger_segments;
+-- L2
+DROP TABLE bulwark_internal.ledger_log;
+-- L3
+CREATE TABLE account (id int PRIMARY KEY, note text, amount numeric, secret text);
+SELECT bulwark.audit('account', exclude_columns => '{secret}');
+DROP EXTENSION bulwark;
+ALTER TABLE account DISABLE TRIGGER zzz_bulwark_ledger;
+-- L4
+ALTER TABLE account DISABLE TRIGGER ALL;
+SET session_replication_role = replica;
+INSERT INTO account VALUES (1, 'one', 1.5, 'x'), (2, NULL, 2, 'y'), (3, 'three', NULL, NULL);
+RESET session_replication_role;
+ALTER TABLE account ENABLE TRIGGER ALL;
+ALTER TABLE bulwark_internal.ledger_log DISABLE TRIGGER ALL;
+SELECT action, entity_type, entity_id FROM bulwark.ledger WHERE entity_type = 'guarded.account' ORDER BY entry_id;
+
+-- L26: the digest as docs/file-formats.md has it, once more
+CREATE FUNCTION varint(n int) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+	$$SELECT CASE WHEN n < 128 THEN set_byte('\x00', 0, n) ELSE set_byte('\x00', 0, n % 128 + 128) || set_byte('\x00', 0, n / 128) END$$;
+CREATE FUNCTION column_image(value text) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+	$$SELECT CASE WHEN value IS NULL THEN '\x00'::bytea WHEN value = '(excluded)' THEN '\x03' ELSE '\x01' || varint(octet_length(value)) || convert_to(value, 'UTF8') END$$;
+CREATE FUNCTION row_digest(salt text, VARIADIC columns text[]) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+	$$SELECT sha256(decode(salt, 'hex') || varint(cardinality(columns)) || string_agg(column_image(c), '' ORDER BY n)) FROM unnest(columns) WITH ORDINALITY AS u (c, n)$$;
+CREATE FUNCTION chain(digests bytea[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+	link bytea := decode(repeat('00', 32), 'hex');
+	digest bytea;
+BEGIN
+	FOR digest IN SELECT d FROM unnest(digests) AS d ORDER BY d LOOP
+		link := sha256(link || digest);
+	END LOOP;
+	RETURN encode(link, 'hex');
+END
+$$;
+CREATE VIEW definitions AS
+	SELECT entry_id, entity_type, metadata->>'change' AS change, metadata->>'command' AS command, metadata->>'salt' AS salt,
+		metadata->'before'->>'rows' AS rows_before, metadata->'before'->>'digest' AS before,
+		metadata->'after'->>'rows' AS rows_after, metadata->'after'->>'digest' AS after, metadata
+	FROM bulwark.ledger WHERE action = 'ddl' AND metadata ? 'change';
+CREATE FUNCTION newest() RETURNS SETOF definitions LANGUAGE sql AS 'SELECT * FROM definitions ORDER BY entry_id DESC LIMIT 1';
+
+CREATE TABLE copied AS SELECT * FROM account;
+ALTER TABLE account ALTER amount TYPE text USING coalesce(amount::text, 'none') || ' EUR';
+SELECT d.entity_type, d.change, d.command, d.metadata->>'statement' AS statement, d.rows_before, d.rows_after,
+	d.before = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount::text, '(excluded)'))) FROM copied) AS before,
+	d.after = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)'))) FROM account) AS after
+FROM newest() AS d;
+
+-- another setting of the session gives the same
+SET datestyle = german;
+ALTER TABLE account ADD made date DEFAULT (date '2020-01-31' + (random() * 0)::int);
+SELECT d.change, d.rows_before, d.rows_after,
+	d.after = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)', '2020-01-31'))) FROM account) AS after
+FROM newest() AS d;
+RESET datestyle;
+ALTER TABLE account ADD colour text DEFAULT 'red';
+SELECT change, rows_before, metadata->'filled' AS filled FROM newest();
+
+DROP TABLE copied;
+CREATE TABLE copied AS SELECT * FROM account;
+ALTER TABLE account DROP note;
+SELECT d.change, d.rows_before, d.rows_after,
+	d.before = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)', '2020-01-31', colour))) FROM copied) AS before,
+	d.after = (SELECT chain(array_agg(row_digest(d.salt, id::text, amount, '(excluded)', '2020-01-31', colour))) FROM account) AS after
+FROM newest() AS d;
+
+-- a column of a type that is dropped
+CREATE TYPE mood AS ENUM ('good', 'bad');
+ALTER TABLE account ADD mood mood;
+UPDATE account SET mood = 'good' WHERE id = 1;
+DROP TYPE mood CASCADE;
+SELECT entity_type, change, command, rows_before, rows_after, before <> after AS differ FROM newest();
+
+-- the row's order and place do not count, nor does a rewrite that changes nothing
+UPDATE account SET colour = 'red' WHERE id = 1;
+ALTER TABLE account ALTER colour TYPE varchar USING colour;
+SELECT change, rows_before, before = after AS same FROM newest();
+
+-- tables swapped by rename: who was who
+CREATE TABLE replacement (LIKE account);
+BEGIN;
+ALTER TABLE account RENAME TO account_old;
+ALTER TABLE replacement RENAME TO account;
+COMMIT;
+SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to, rows_before, before = after AS same FROM newest();
+INSERT INTO account_old VALUES (4);
+SELECT action, entity_type, entity_id FROM bulwark.ledger WHERE entity_id = '4' AND entity_type LIKE 'guarded.%';
+DROP TABLE account;
+ALTER TABLE account_old RENAME TO account;
+-- a column of the options
+ALTER TABLE account RENAME secret TO hidden;
+SELECT exclude_columns FROM bulwark_internal.ledger_audited WHERE relation = 'account'::regclass;
+INSERT INTO account (id, hidden) VALUES (5, 'unseen');
+SELECT new FROM bulwark.ledger WHERE entity_id = '5' AND entity_type = 'guarded.account';
+
+-- partitions with rows
+CREATE TABLE call (id int, note text) PARTITION BY LIST (id);
+CREATE TABLE call_1 PARTITION OF call FOR VALUES IN (1);
+SELECT bulwark.audit('call');
+CREATE TABLE call_2 (id int, note text);
+INSERT INTO call_2 VALUES (2, 'brought along');
+ALTER TABLE call ATTACH PARTITION call_2 FOR VALUES IN (2);
+INSERT INTO call VALUES (1, 'a'), (2, 'b');
+ALTER TABLE call DETACH PARTITION call_1;
+INSERT INTO call_1 VALUES (1, 'alone');
+DROP TABLE call_1;
+CREATE TABLE call_3 PARTITION OF call FOR VALUES IN (3);
+ALTER TABLE call ADD note2 text DEFAULT random()::text;
+SELECT entity_type, change, metadata->>'child' AS child, rows_before, rows_after FROM definitions
+WHERE entity_type LIKE 'guarded.call%' ORDER BY entry_id;
+SELECT action, entity_type, new->>'note' AS note FROM bulwark.ledger WHERE entity_type LIKE 'guarded.call%' AND action = 'insert' ORDER BY entry_id;
+SELECT entity_type, metadata->>'event' AS event, metadata->>'automatic' AS automatic FROM bulwark.ledger
+WHERE entity_type LIKE 'guarded.call%' AND action = 'configuration' ORDER BY entry_id;
+
+-- what is undone is no entry; a savepoint's neither
+BEGIN;
+ALTER TABLE account ADD a int;
+SAVEPOINT s;
+ALTER TABLE account ADD b int;
+ROLLBACK TO s;
+ALTER TABLE account ADD c int;
+COMMIT;
+SELECT change, metadata->>'statement' AS statement FROM definitions WHERE entity_type = 'guarded.account' ORDER BY entry_id DESC LIMIT 2;
+
+-- in a function, by a schema's name, with the schema
+DO $$BEGIN ALTER TABLE guarded.account ALTER a TYPE bigint; END$$;
+SELECT change, command, rows_before, before = after AS same FROM newest();
+ALTER SCHEMA guarded RENAME TO watched;
+SET search_path = watched, public;
+SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to FROM definitions
+WHERE metadata->>'command' = 'ALTER SCHEMA' AND metadata->>'renamed_to' LIKE 'watched.%' ORDER BY 1;
+SELECT bulwark.audit_stop('account');
+ALTER TABLE account DISABLE TRIGGER ALL;
+ALTER TABLE account ADD d int;
+SELECT count(*) FROM definitions WHERE metadata->>'statement' LIKE '%ADD d int%';
+SELECT relation, problem FROM bulwark_internal.ledger_coverage_check() WHERE relation LIKE 'watched.%' OR relation LIKE 'bulwark_internal.%';
+SET client_min_messages = warning;
+DROP SCHEMA watched CASCADE;
+SELECT count(*) FROM bulwark_internal.ledger_coverage_check() WHERE relation ~ '^(guarded|watched)\.';
