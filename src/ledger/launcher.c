@@ -325,16 +325,16 @@ WorkerInit(void)
 	DefineCustomIntVariable("bulwark.seal_interval",
 							"Time between rounds of sealing while a database writes ledger entries.",
 							NULL, &seal_interval, 1000, 10, 60000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+							PGC_SIGHUP, GUC_UNIT_MS | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	DefineCustomIntVariable("bulwark.max_workers",
 							"Databases whose ledgers are sealed at the same time.",
 							"Each takes one of max_worker_processes while it is busy. 0: nothing is sealed.",
 							&max_workers, 4, 0, 64,
-							PGC_SIGHUP, 0, NULL, NULL, NULL);
+							PGC_SIGHUP, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	DefineCustomIntVariable("bulwark.seal_lag_alarm",
 							"Time after which entries that are not sealed yet are told to the server log.",
 							"0: never.", &seal_lag_alarm, 60, 0, 86400,
-							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+							PGC_SIGHUP, GUC_UNIT_S | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;

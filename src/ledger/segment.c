@@ -34,7 +34,8 @@
 int			ledger_segment_size = 64 * 1024;
 
 static const char *const state_names[] = {"ahead", "active", "closed", "indexed"};
-static bool wrote = false;		/* this transaction put rows into a segment */
+static bool wrote = false;		/* this transaction put rows into a segment, ... */
+static bool began = false;		/* ... which it has made itself: nobody else can read it yet */
 
 /* --- the table of segments -------------------------------------------------------- */
 
@@ -380,6 +381,7 @@ SegmentInsert(TupleTableSlot **slots, int n, CommandId cid)
 	Relation	rel = SegmentOpenActive();
 
 	wrote = true;
+	began |= LogIsOwn();
 	InserterBegin();
 	/* the last page, or a new one: never room that was left further ahead */
 	RelationSetTargetBlock(rel, InvalidBlockNumber);
@@ -398,10 +400,13 @@ at_xact_end(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 			wrote = false;
 			SealerWake();
+			if (!began)
+				SealWaitAfterCommit();
+			began = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			wrote = false;
+			wrote = began = false;
 			InserterEnd();
 			break;
 		default:

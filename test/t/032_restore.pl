@@ -60,6 +60,8 @@ is(tenant_rows('postgres', 'a'), 'a|5|5|5', 'before: tenant a sees its rows');
 $node->command_ok([ 'pg_dump', '-Fp', '-f', "$dir/plain.sql", $node->connstr('postgres') ], 'a plain dump');
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", $node->connstr('postgres') ], 'a custom dump');
 
+$node->append_conf('postgresql.conf', 'bulwark.restore = on');
+$node->restart;
 for my $new_tables (qw(protect warn ignore))
 {
 	my $db = "restored_$new_tables";

@@ -17,6 +17,9 @@ $node->safe_psql('postgres', 'CREATE ROLE manager LOGIN CREATEROLE CREATEDB IN R
 # name, context, type, default, a value that differs
 my @settings = (
 	[ 'bulwark.allow_session_identity', 'sighup', 'bool', 'off', 'on' ],
+	[ 'bulwark.ledger_flood_limit', 'sighup', 'integer', '100', '10' ],
+	[ 'bulwark.ledger_spool_size', 'postmaster', 'integer', '4096', '8192' ],
+	[ 'bulwark.ledger_wait_timeout', 'sighup', 'integer', '10000', '5000' ],
 	[ 'bulwark.missing_identity', 'superuser', 'enum', 'hide', 'error' ],
 	[ 'bulwark.new_tables', 'superuser', 'enum', 'protect', 'ignore' ],
 	[ 'bulwark.realm', 'sighup', 'string', '', 'other' ],
