@@ -19,6 +19,7 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/wait_event.h"
 
 #define LAUNCHER_NAME	"bulwark sealer launcher"
@@ -91,6 +92,33 @@ start_worker(Oid database)
 		return false;
 	pfree(handle);
 	return true;
+}
+
+/* Is it there, and open to connections?  A slot whose database is gone is given back. */
+static bool
+can_connect(DatabaseSlot *slot)
+{
+	Oid			database = pg_atomic_read_u32(&slot->database);
+	HeapTuple	row;
+	bool		there;
+	bool		can = false;
+
+	StartTransactionCommand();
+	row = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	there = HeapTupleIsValid(row);
+	if (there)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(row);
+
+		can = form->datallowconn && form->datconnlimit != -2;
+		ReleaseSysCache(row);
+	}
+	CommitTransactionCommand();
+	if (!there)
+		SlotRelease(database);
+	else if (!can)
+		SlotFailed(slot);
+	return can;
 }
 
 /* Ask for a worker; false: no process is to be had now. */
@@ -263,6 +291,8 @@ send_workers(void)
 			wake_at(&survey, no_process_until);
 		else if (survey.next != NULL && survey.working < max_workers)
 		{
+			if (!can_connect(survey.next))
+				continue;
 			if (send_worker(survey.next, now))
 			{
 				no_process_until = 0;

@@ -184,7 +184,13 @@ is(sql('SELECT incarnation, cause FROM bulwark_internal.ledger_incarnations ORDE
 is(sql(q{SELECT count(*) FROM bulwark.ledger WHERE action = 'configuration' AND entity_type = 'bulwark.ledger'}, $node, 'clone'), '1', 'L25: recorded');
 whole('L25: the clone is whole', $node, 'clone');
 whole('and what it is a clone of', $node, 'another');
-sql('INSERT INTO t VALUES (5)', $node, 'another');
+sql('INSERT INTO t VALUES (5); ALTER DATABASE another ALLOW_CONNECTIONS false', $node, 'another');
+sql(q{SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'another'});
+my $worked = sql(q{SELECT bulwark.ledger_seal() > 0});
+is($worked, 't', 'a database that lets nobody in stops no other');
+$from = -s $node->logfile;
+sleep 2;
+cmp_ok(() = substr(slurp_file($node->logfile), $from) =~ /not currently accepting connections/g, '<', 3, 'and is not tried all the time');
 sql('DROP DATABASE another');
 sql('DROP DATABASE clone');
 pass('DROP DATABASE, CREATE DATABASE ... TEMPLATE and RENAME do not meet a worker');
