@@ -31,7 +31,7 @@
 #define SEGMENTS_TABLE	"ledger_segments"
 #define SEGMENT_NAME	"ledger_segment_%d"
 
-int			ledger_segment_size = 64 * 1024;
+int			ledger_segment_size = 32 * 1024;
 
 static const char *const state_names[] = {"ahead", "active", "closed", "indexed"};
 static bool wrote = false;		/* this transaction put rows into a segment, ... */
@@ -427,7 +427,7 @@ SegmentInit(void)
 {
 	DefineCustomIntVariable("bulwark.ledger_segment_size",
 							"Size at which the ledger goes on in another segment.",
-							NULL, &ledger_segment_size, 64 * 1024, 1024, 64 * 1024 * 1024,
+							NULL, &ledger_segment_size, 32 * 1024, 1024, 64 * 1024 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	SlotInit();
 	InserterInit();
