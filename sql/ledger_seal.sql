@@ -89,13 +89,7 @@ SELECT bulwark.ledger_key_rotate() IS NOT NULL AS rotated;
 RESET ROLE;
 
 -- fields of bytes that are no entry
-<<<<<<< .merge_file_pw4QaA
-SET TimeZone = 'UTC';
-SET DateStyle = 'ISO, MDY';
-SELECT bulwark_internal.leaf_entry_id(b), bulwark_internal.leaf_time(b), bulwark_internal.leaf_actor(b), bulwark_internal.leaf_tenant(b),
-=======
 SELECT bulwark_internal.leaf_entry_id(b), extract(epoch FROM bulwark_internal.leaf_time(b))::bigint AS leaf_time, bulwark_internal.leaf_actor(b), bulwark_internal.leaf_tenant(b),
->>>>>>> .merge_file_OwzXZr
 	bulwark_internal.leaf_action(b), bulwark_internal.leaf_entity_type(b), bulwark_internal.leaf_affiliation(b), bulwark_internal.content_entity_id(b)
 FROM (VALUES ('\x'::bytea), ('\x00'), ('\x01'), ('\x01ffffff'), (decode(repeat('ff', 300), 'hex')), (decode(repeat('01', 300), 'hex'))) AS v (b);
 -- an entity id that is long is found in the whole content
