@@ -144,6 +144,13 @@ extern int no_such_variable
 #define BW_NORETURN	__attribute__((noreturn))
 #endif
 
+/* The namespaces of storage parameters are const since 18. */
+#if PG_VERSION_NUM >= 180000
+#define BW_RELOPT_NAMESPACES(names)	((const char *const *) (names))
+#else
+#define BW_RELOPT_NAMESPACES(names)	(names)
+#endif
+
 /* Names in text can fail softly since 16. */
 #if PG_VERSION_NUM >= 160000
 #define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList((string), NULL)
