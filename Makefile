@@ -7,7 +7,7 @@
 #   clean          remove what was built
 #   demo           packages, build, throw-away cluster and a guided tour
 #   test           packages, build and every test (SUITES="regress js" for some)
-#   fuzz           the token parser under clang's fuzzer for FUZZ_SECONDS (60)
+#   fuzz           what reads tokens and ledgers under clang's fuzzer for FUZZ_SECONDS (60)
 #   bench          ratios of protected to plain reads
 #   reference      write docs/reference.md from the comments in the database
 #   setup          install the packages that all of these need
@@ -111,7 +111,7 @@ check-unit:
 	$(MAKE) -C $(srcdir)/test/unit check PG_CONFIG='$(PG_CONFIG)'
 .PHONY: check-vectors check-unit
 
-# The token parser under clang's fuzzer, for longer by hand.
+# What reads tokens and ledgers under clang's fuzzer, for longer by hand.
 FUZZ_SECONDS ?= 60
 fuzz:
 	PG_CONFIG='$(PG_CONFIG)' $(srcdir)/test/fuzz/run $(FUZZ_SECONDS)

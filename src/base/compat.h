@@ -139,6 +139,13 @@ extern int no_such_variable
 	tuplesort_getdatum((state), true, (value), (isnull), NULL)
 #endif
 
+/* Does this back end hold that very lock?  It may ask for stronger ones, too, since 17. */
+#if PG_VERSION_NUM >= 170000
+#define BW_LOCK_HELD(tag, mode)	LockHeldByMe((tag), (mode), false)
+#else
+#define BW_LOCK_HELD(tag, mode)	LockHeldByMe((tag), (mode))
+#endif
+
 /* Before a declaration; 18 renamed what stood after it. */
 #if PG_VERSION_NUM >= 180000
 #define BW_NORETURN	pg_noreturn

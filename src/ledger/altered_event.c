@@ -162,6 +162,24 @@ relation_dropped(Oid relid, int attnum)
 	}
 }
 
+/*
+ * With a table its out-of-line values go first, and of these the index: the last
+ * moment at which the table's rows can be read.
+ */
+static void
+toast_index_dropped(Oid index)
+{
+	char	   *name = get_rel_name(index);
+	char		expected[NAMEDATALEN];
+	Oid			relid;
+
+	if (get_rel_namespace(index) != PG_TOAST_NAMESPACE || name == NULL || sscanf(name, "pg_toast_%u", &relid) != 1)
+		return;
+	snprintf(expected, sizeof(expected), "pg_toast_%u_index", relid);
+	if (strcmp(name, expected) == 0 && AuditedOf(relid) != NULL)
+		AlteredDigestRows(relid);
+}
+
 /* Is the one a child of the other, as the running command has just written it? */
 static bool
 is_child(Oid child, Oid parent)
@@ -288,6 +306,8 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 		case OAT_DROP:
 			if (relation && AuditedOf(objectid) != NULL)
 				relation_dropped(objectid, subid);
+			else if (relation && subid == 0)
+				toast_index_dropped(objectid);
 			else if (!relation && (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) == 0)
 				part_dropped(classid, objectid);
 			break;

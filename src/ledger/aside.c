@@ -48,6 +48,14 @@ wanted_database(Node *statement, bool *drops)
 	}
 }
 
+/* Who could only send the worker away is not served. */
+static bool
+may_want(Node *statement, Oid database)
+{
+	return IsA(statement, CreatedbStmt) ? have_createdb_privilege() :
+		BW_OWNS_DATABASE(database, GetUserId());
+}
+
 /* Wait, for a while only, until the worker has left. */
 static void
 wait_for_worker(DatabaseSlot *slot)
@@ -98,7 +106,8 @@ aside_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	const char *name = wanted_database(pstmt->utilityStmt, &dropped);
 	bool		prepared = commits_prepared(pstmt->utilityStmt);
 	Oid			database = name != NULL ? get_database_oid(name, true) : InvalidOid;
-	DatabaseSlot *slot = OidIsValid(database) ? SlotOf(database, true) : NULL;
+	DatabaseSlot *slot = OidIsValid(database) && may_want(pstmt->utilityStmt, database) ?
+		SlotOf(database, true) : NULL;
 	volatile bool drops = dropped;
 
 	if (slot == NULL)

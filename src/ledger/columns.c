@@ -151,15 +151,17 @@ entity_id_field(struct varlena *content, bool *cut, bw_bytes *value)
 Datum
 bulwark_content_entity_id(PG_FUNCTION_ARGS)
 {
-	struct varlena *content = PG_GETARG_BYTEA_P_SLICE(0, 0, SLICE_LEN);
+	struct varlena *stored = (struct varlena *) PG_GETARG_POINTER(0);
+	bool		in_row = !VARATT_IS_EXTERNAL(stored) && !VARATT_IS_COMPRESSED(stored);
+	struct varlena *content = in_row ? stored : (struct varlena *) PG_GETARG_BYTEA_P_SLICE(0, 0, SLICE_LEN);
 	bw_bytes	bytes;
 	Datum		value;
 	bool		cut;
 	bool		found = entity_id_field(content, &cut, &bytes);
 
-	if (!found && cut)
+	if (!found && cut && !in_row)
 	{
-		content = PG_GETARG_BYTEA_PP(0);
+		content = (struct varlena *) PG_GETARG_BYTEA_PP(0);
 		found = entity_id_field(content, &cut, &bytes);
 	}
 	if (!found || !text_datum(&bytes, &value))

@@ -251,7 +251,7 @@ static const char *const table_query =
 " SELECT 'bulwark_internal.' || m.name, 'the table is missing'"
 " FROM (SELECT unnest($1) UNION ALL SELECT name FROM segment) AS m (name) WHERE m.name NOT IN (SELECT relname FROM present)"
 " UNION ALL"
-" SELECT p.oid::regclass::text, 'it is not a plain, logged heap table of the extension''s owner with row security and without rules'"
+" SELECT p.oid::regclass::text, 'it is not a plain, logged heap table of the extension''s owner with row security and without rules or policies'"
 " FROM present p, extension e"
 " WHERE p.relkind <> 'r' OR p.relpersistence <> 'p' OR p.relowner <> e.extowner OR p.relhasrules OR NOT p.relrowsecurity"
 "  OR p.relam <> (SELECT oid FROM pg_am WHERE amname = 'heap') OR p.relispartition"

@@ -7,17 +7,14 @@
  *		costs nothing but another try.  Should a single entry be what fails, it is
  *		tried alone, three times, and then counted instead of written.
  */
-#include "ledger/spool.h"
+#include "ledger/event.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
-#include "keyring/keyring.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -39,16 +36,6 @@ lock_drain(void)
 	/* no advisory lock of a user's has this last field */
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, DRAIN_LOCK, 3);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-}
-
-/* The schema-qualified name of a relation, or NULL: it is gone, or never was. */
-static char *
-relation_name(Oid relid)
-{
-	char	   *name = get_rel_name(relid);
-	char	   *schema = name ? get_namespace_name(get_rel_namespace(relid)) : NULL;
-
-	return schema ? quote_qualified_identifier(schema, name) : NULL;
 }
 
 /* The principal's e-mail address, which the back end that acted may not have had. */
@@ -124,7 +111,7 @@ write_entry(const SpoolRecord *record)
 		actor.email = email_of(&actor.principal);
 	for (int i = 0; i < record->nrelations; i++)
 	{
-		char	   *name = relation_name(record->relations[i]);
+		char	   *name = RelationName(record->relations[i]);
 
 		if (name != NULL)
 			names = lappend(names, name);
@@ -184,6 +171,13 @@ write_group(MemoryContext context)
 	if (!OidIsValid(PrivateRelid("ledger_log")))
 	{
 		SpoolForget();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		return 0;
+	}
+
+	if (LedgerRestoring())
+	{
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 		return 0;
@@ -288,12 +282,11 @@ SpoolDrain(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context;
-	uint8		id[ROOT_KEY_ID_LEN];
 	uint64		lost;
 	int			written = 0;
 	volatile int n;
 
-	if (!SpoolPending(MyDatabaseId) || !KeyringHasRoot(KEYRING_CURRENT, id) ||
+	if (!SpoolPending(MyDatabaseId) || !SpoolHasKey() ||
 		GetCurrentTimestamp() < not_before)
 		return 0;
 	lost = SpoolTakeLost();

@@ -11,12 +11,10 @@
 #include "commands/extension.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
-#include "keyring/keyring.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 #define LOGINS			8192	/* that are remembered, by hash */
@@ -54,27 +52,17 @@ RelationName(Oid relid)
 
 /* --- the sink ---------------------------------------------------------------------- */
 
-/* Does a restore bring the ledger?  Then nothing of ours may begin one before. */
-static bool
-is_restore(void)
-{
-	const char *value = GetConfigOption("bulwark.restore", true, false);
-
-	return value != NULL && strcmp(value, "on") == 0;
-}
-
 bool
 EventServes(void)
 {
 	static bool warned = false;
-	uint8		id[ROOT_KEY_ID_LEN];
 
-	if (IsBinaryUpgrade || !IsTransactionState() || LedgerWorking() || is_restore() ||
+	if (IsBinaryUpgrade || !IsTransactionState() || LedgerWorking() || LedgerRestoring() ||
 		!OidIsValid(PrivateRelid("ledger_log")))
 		return false;
 	if (creating_extension && CurrentExtensionObject == get_extension_oid("bulwark", true))
 		return false;
-	if (KeyringHasRoot(KEYRING_CURRENT, id) || LogPeek() != NULL)
+	if (SpoolHasKey() || LogPeek() != NULL)
 		return true;
 	if (!warned)
 		ereport(WARNING,

@@ -210,32 +210,39 @@ MayDecommission(void)
 	return decommission || !LedgerBegun();
 }
 
-/* Has the log lived in this very database: does an incarnation name it? */
-static bool
-lives_here(void)
+bool
+LedgerLivesHere(TimestampTz *since)
 {
 	enum
 	{
 		Identity_id = 2,
-		Incarnation_database_id = 4
+		Incarnation_database_id = 4,
+		Incarnation_started_at = 8
 	};
 	PrivateScan scan;
 	pg_uuid_t	id;
 	bool		isnull;
-	bool		found = false;
+	bool		found;
 
-	if (!PrivateScanBegin(&scan, "database_identity", "database_identity_pkey"))
-		return true;
+	/* while the extension is being dropped it is half there */
+	if (!OidIsValid(PrivateRelid("database_identity_pkey")) ||
+		!OidIsValid(PrivateRelid("ledger_incarnations_pkey")) ||
+		!PrivateScanBegin(&scan, "database_identity", "database_identity_pkey"))
+		return false;
 	found = PrivateScanNext(&scan);
 	if (found)
 		id = *DatumGetUUIDP(PrivateScanGet(&scan, Identity_id, &isnull));
 	PrivateScanEnd(&scan);
 	if (!found || !PrivateScanBegin(&scan, "ledger_incarnations", "ledger_incarnations_pkey"))
-		return true;
+		return false;
 
+	/* in their order, which is that of time */
 	found = false;
 	while (!found && PrivateScanNext(&scan))
+	{
 		found = memcmp(DatumGetUUIDP(PrivateScanGet(&scan, Incarnation_database_id, &isnull)), &id, UUID_LEN) == 0;
+		*since = DatumGetTimestampTz(PrivateScanGet(&scan, Incarnation_started_at, &isnull));
+	}
 	PrivateScanEnd(&scan);
 	return found;
 }
@@ -243,7 +250,9 @@ lives_here(void)
 bool
 LedgerRestoring(void)
 {
-	return restore && !lives_here();
+	TimestampTz since;
+
+	return restore && !LedgerLivesHere(&since);
 }
 
 bool

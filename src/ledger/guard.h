@@ -33,6 +33,8 @@ extern Oid	LedgerExtension(void);
 /* Every ledger table. */
 extern List *LedgerTables(void);
 
+/* Does an incarnation of the log name this very database, and since when? */
+extern bool LedgerLivesHere(TimestampTz *since);
 /* Has the log begun: is there anything to keep? */
 extern bool LedgerBegun(void);
 /* May the extension go: by the configuration file, or for want of a log? */

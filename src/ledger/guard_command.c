@@ -270,7 +270,7 @@ check_locks_taken(const LockStmt *stmt)
 		LOCKTAG		tag;
 
 		SET_LOCKTAG_RELATION(tag, MyDatabaseId, lfirst_oid(lc));
-		if (LockHeldByMe(&tag, stmt->mode))
+		if (BW_LOCK_HELD(&tag, stmt->mode))
 			RefuseLedgerChange("LOCK TABLE", lfirst_oid(lc));
 	}
 }

@@ -19,6 +19,7 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/wait_event.h"
 
 #define LAUNCHER_NAME	"bulwark sealer launcher"
@@ -91,6 +92,33 @@ start_worker(Oid database)
 		return false;
 	pfree(handle);
 	return true;
+}
+
+/* Is it there, and open to connections?  A slot whose database is gone is given back. */
+static bool
+can_connect(DatabaseSlot *slot)
+{
+	Oid			database = pg_atomic_read_u32(&slot->database);
+	HeapTuple	row;
+	bool		there;
+	bool		can = false;
+
+	StartTransactionCommand();
+	row = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	there = HeapTupleIsValid(row);
+	if (there)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(row);
+
+		can = form->datallowconn && form->datconnlimit != -2;
+		ReleaseSysCache(row);
+	}
+	CommitTransactionCommand();
+	if (!there)
+		SlotRelease(database);
+	else if (!can)
+		SlotFailed(slot);
+	return can;
 }
 
 /* Ask for a worker; false: no process is to be had now. */
@@ -263,6 +291,8 @@ send_workers(void)
 			wake_at(&survey, no_process_until);
 		else if (survey.next != NULL && survey.working < max_workers)
 		{
+			if (!can_connect(survey.next))
+				continue;
 			if (send_worker(survey.next, now))
 			{
 				no_process_until = 0;
@@ -325,16 +355,16 @@ WorkerInit(void)
 	DefineCustomIntVariable("bulwark.seal_interval",
 							"Time between rounds of sealing while a database writes ledger entries.",
 							NULL, &seal_interval, 1000, 10, 60000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+							PGC_SIGHUP, GUC_UNIT_MS | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	DefineCustomIntVariable("bulwark.max_workers",
 							"Databases whose ledgers are sealed at the same time.",
 							"Each takes one of max_worker_processes while it is busy. 0: nothing is sealed.",
 							&max_workers, 4, 0, 64,
-							PGC_SIGHUP, 0, NULL, NULL, NULL);
+							PGC_SIGHUP, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	DefineCustomIntVariable("bulwark.seal_lag_alarm",
 							"Time after which entries that are not sealed yet are told to the server log.",
 							"0: never.", &seal_lag_alarm, 60, 0, 86400,
-							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+							PGC_SIGHUP, GUC_UNIT_S | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;

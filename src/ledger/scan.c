@@ -155,11 +155,23 @@ remove_pending(Track *track, BlockNumber block)
 		PendingXid *pending = lfirst(cell);
 
 		pending->blocks = bms_del_member(pending->blocks, (int) block);
-		if (bms_is_empty(pending->blocks))
-		{
-			track->pending = foreach_delete_current(track->pending, cell);
-			pfree(pending);
-		}
+	}
+}
+
+/* Forget those that no page waits for any more. */
+static void
+drop_finished(Track *track)
+{
+	ListCell   *cell;
+
+	foreach(cell, track->pending)
+	{
+		PendingXid *pending = lfirst(cell);
+
+		if (!bms_is_empty(pending->blocks))
+			continue;
+		track->pending = foreach_delete_current(track->pending, cell);
+		pfree(pending);
 	}
 }
 
@@ -294,6 +306,7 @@ scan_track(RowScan *scan, Track *track)
 		scan_block(scan, track, (BlockNumber) i);
 	}
 	bms_free(due);
+	drop_finished(track);
 }
 
 void

@@ -45,6 +45,8 @@ extern DatabaseSlot *SlotOf(Oid database, bool make);
 extern void SlotRelease(Oid database);
 /* All in use, one after the other; begin with *position = 0. */
 extern DatabaseSlot *SlotNext(int *position);
+/* A visit failed: another is due later, and later still where that fails too. */
+extern void SlotFailed(DatabaseSlot *slot);
 /* Who works there now: a pid, 0, SLOT_STARTING. */
 extern int	SlotWorker(DatabaseSlot *slot);
 /* Databases that found the table full: visit all. */

@@ -31,10 +31,11 @@
 #define SEGMENTS_TABLE	"ledger_segments"
 #define SEGMENT_NAME	"ledger_segment_%d"
 
-int			ledger_segment_size = 64 * 1024;
+int			ledger_segment_size = 32 * 1024;
 
 static const char *const state_names[] = {"ahead", "active", "closed", "indexed"};
-static bool wrote = false;		/* this transaction put rows into a segment */
+static bool wrote = false;		/* this transaction put rows into a segment, ... */
+static bool began = false;		/* ... which it has made itself: nobody else can read it yet */
 
 /* --- the table of segments -------------------------------------------------------- */
 
@@ -380,6 +381,7 @@ SegmentInsert(TupleTableSlot **slots, int n, CommandId cid)
 	Relation	rel = SegmentOpenActive();
 
 	wrote = true;
+	began |= LogIsOwn();
 	InserterBegin();
 	/* the last page, or a new one: never room that was left further ahead */
 	RelationSetTargetBlock(rel, InvalidBlockNumber);
@@ -398,10 +400,13 @@ at_xact_end(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 			wrote = false;
 			SealerWake();
+			if (!began)
+				SealWaitAfterCommit();
+			began = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			wrote = false;
+			wrote = began = false;
 			InserterEnd();
 			break;
 		default:
@@ -422,7 +427,7 @@ SegmentInit(void)
 {
 	DefineCustomIntVariable("bulwark.ledger_segment_size",
 							"Size at which the ledger goes on in another segment.",
-							NULL, &ledger_segment_size, 64 * 1024, 1024, 64 * 1024 * 1024,
+							NULL, &ledger_segment_size, 32 * 1024, 1024, 64 * 1024 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	SlotInit();
 	InserterInit();

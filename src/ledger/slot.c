@@ -11,6 +11,7 @@
 
 #define SLOTS_PIECE		"bulwark databases"
 #define SLOTS			4096	/* a power of two */
+#define RETRY_LIMIT_S	60
 
 typedef struct SlotTable
 {
@@ -150,6 +151,22 @@ SlotNext(int *position)
 			return slot;
 	}
 	return NULL;
+}
+
+void
+SlotFailed(DatabaseSlot *slot)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	pg_atomic_write_u32(&slot->dirty, 1);
+	SpinLockAcquire(&slot->mutex);
+	slot->failed_in_row = Min(slot->failed_in_row + 1, 16);
+	slot->retry_at = now + USECS_PER_SEC * (int64) Min(1 << (slot->failed_in_row - 1), RETRY_LIMIT_S);
+	if (slot->waiting_since == 0)
+		slot->waiting_since = now;
+	SpinLockRelease(&slot->mutex);
+	pg_atomic_fetch_add_u32(&slot->failures, 1);
+	ConditionVariableBroadcast(&slot->changed);
 }
 
 int

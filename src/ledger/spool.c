@@ -21,16 +21,11 @@
 #include "funcapi.h"
 #include "keyring/keyring.h"
 #include "lib/ilist.h"
-#include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
-#include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(bulwark_ledger_spool);
@@ -115,59 +110,7 @@ spool_lock(void)
 	return lock;
 }
 
-/* What SpoolNoteSession has found. */
-static bool session_noted = false;
-static bool ledger_here = false;
-static bool ledger_begun = false;
-static Oid	login_oid = InvalidOid;
-static NameData login_name;
-
-/* --- the session --------------------------------------------------------------- */
-
-static void
-forget_session(Datum arg, int cacheid, uint32 hash)
-{
-	session_noted = false;
-}
-
-/* The login that authenticated, whatever SET SESSION AUTHORIZATION says. */
-static Oid
-authenticated_login(void)
-{
-	return OidIsValid(MyProc->roleId) ? MyProc->roleId : GetSessionUserId();
-}
-
-void
-SpoolNoteSession(void)
-{
-	static bool registered = false;
-	uint8		id[ROOT_KEY_ID_LEN];
-	const char *name;
-
-	if (session_noted && login_oid == authenticated_login() &&
-		(ledger_begun || !ledger_here || KeyringHasRoot(KEYRING_CURRENT, id)))
-		return;
-	if (!IsTransactionState() || !OidIsValid(MyDatabaseId))
-		return;
-	if (!registered)
-	{
-		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_session, (Datum) 0);
-		CacheRegisterSyscacheCallback(AUTHOID, forget_session, (Datum) 0);
-		registered = true;
-	}
-	session_noted = true;		/* first: an invalidation while we look undoes it */
-	ledger_here = OidIsValid(PrivateRelid("ledger_log"));
-	ledger_begun = ledger_here && LogPeek() != NULL;
-	login_oid = authenticated_login();
-	name = GetUserNameFromId(login_oid, true);
-	namestrcpy(&login_name, name ? name : "");
-}
-
-const char *
-SpoolLogin(void)
-{
-	return NameStr(login_name);
-}
+/* --- may anything be kept? -------------------------------------------------------- */
 
 /*
  * Nothing is kept where no worker will ever come for it: on a standby, in a
@@ -176,11 +119,9 @@ SpoolLogin(void)
 bool
 SpoolServes(void)
 {
-	uint8		id[ROOT_KEY_ID_LEN];
-
 	return spool != NULL && IsUnderPostmaster && !IsBinaryUpgrade && OidIsValid(MyDatabaseId) &&
-		!RecoveryInProgress() && ledger_here &&
-		(ledger_begun || KeyringHasRoot(KEYRING_CURRENT, id));
+		!RecoveryInProgress() && SpoolLedgerHere() &&
+		(SpoolLedgerBegun() || SpoolHasKey());
 }
 
 void
@@ -196,113 +137,6 @@ SpoolRequire(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no worker writes the ledger in single-user mode")));
-}
-
-/* --- an entry as bytes ------------------------------------------------------------ */
-
-const char *
-SpoolTextOf(const SpoolRecord *record, SpoolText which)
-{
-	const char *text = (const char *) (record + 1);
-
-	if (record->text_len[which] == 0)
-		return NULL;
-	for (int i = 0; i < which; i++)
-		text += record->text_len[i];
-	return text;
-}
-
-static void
-put_text(SpoolRecord *record, SpoolText which, const char *text)
-{
-	Size		len;
-
-	if (text == NULL)
-		return;
-	len = strlen(text) + 1;
-	if (record->len + len > SPOOL_RECORD_MAX)
-		return;
-	memcpy((char *) record + record->len, text, len);
-	record->text_len[which] = len;
-	record->len += len;
-}
-
-/* Who acts, from memory alone. */
-static void
-note_actor(EntryActor *actor)
-{
-	const Identity *identity = IdentityOfTransaction();
-
-	memset(actor, 0, sizeof(*actor));
-	strlcpy(actor->role, SpoolLogin(), sizeof(actor->role));
-	if (identity == NULL)
-		return;
-	actor->present = true;
-	actor->principal = identity->principal_id;
-	actor->tenant = identity->tenant_id;
-	actor->proof = identity->proof;
-	actor->proved_at = identity->proved_at;
-	if (identity->proof == PROOF_TOKEN)
-		actor->issuer = identity->issuer_id;
-	else
-		strlcpy(actor->assumed_by, identity->assumed_by, sizeof(actor->assumed_by));
-}
-
-/*
- * The record of an entry, in a buffer that lasts until the next call.  Metadata
- * that is too long gives way to its length.
- */
-static SpoolRecord *
-encode(SpoolClass class, const Entry *entry, const Oid *relations, int nrelations)
-{
-	static union
-	{
-		SpoolRecord record;
-		char		bytes[SPOOL_RECORD_MAX];
-	}			buffer;
-	SpoolRecord *record = &buffer.record;
-	const Annotation *asserted = entry->annotated ? AnnotationCurrent() : NULL;
-	char		too_long[64];
-
-	Assert(entry->shape == NULL && entry->old_image.data == NULL && entry->new_image.data == NULL);
-	memset(record, 0, sizeof(*record));
-	record->len = sizeof(*record);
-	record->class = class;
-	record->source = entry->source;
-	record->time = entry->time != 0 ? entry->time : GetCurrentTimestamp();
-	if (entry->actor != NULL)
-		record->actor = *entry->actor;
-	else
-		note_actor(&record->actor);
-	record->actor.email = NULL;
-	record->has_tenant = entry->tenant != NULL;
-	if (entry->tenant != NULL)
-		record->tenant = *entry->tenant;
-	record->annotated = asserted != NULL;
-	record->nrelations = Min(nrelations, SPOOL_RELATIONS);
-	memcpy(record->relations, relations, record->nrelations * sizeof(Oid));
-
-	/* in the order of their numbers */
-	put_text(record, TEXT_ACTION, entry->action);
-	put_text(record, TEXT_ENTITY_TYPE, entry->entity_type);
-	put_text(record, TEXT_ENTITY_ID, entry->entity_id);
-	put_text(record, TEXT_AFFILIATION, entry->affiliation);
-	if (entry->metadata != NULL && strlen(entry->metadata) > SPOOL_METADATA_MAX)
-	{
-		snprintf(too_long, sizeof(too_long), "{\"metadata_bytes\": %zu}", strlen(entry->metadata));
-		put_text(record, TEXT_METADATA, too_long);
-	}
-	else
-		put_text(record, TEXT_METADATA, entry->metadata);
-	put_text(record, TEXT_EMAIL, entry->actor != NULL ? entry->actor->email : NULL);
-	if (asserted != NULL)
-	{
-		put_text(record, TEXT_ROUTE, asserted->route);
-		put_text(record, TEXT_REQUEST_ID, asserted->request_id);
-		put_text(record, TEXT_CLIENT_ADDR, asserted->client_addr);
-		put_text(record, TEXT_REQUEST_METADATA, asserted->metadata);
-	}
-	return record;
 }
 
 /* --- chunks -------------------------------------------------------------------------- */
@@ -532,7 +366,7 @@ SpoolStatement(SpoolClass class, const Entry *entry, const Oid *relations, int n
 {
 	if (!SpoolServes())
 		return;
-	admit(encode(class, entry, relations, nrelations), GetCurrentTimestamp());
+	admit(SpoolEncode(class, entry, relations, nrelations), GetCurrentTimestamp());
 	SealerWake();
 }
 
@@ -613,13 +447,13 @@ LedgerSpoolAndWait(const Entry *entry)
 
 	SpoolNoteSession();
 	SpoolRequire();
-	if (!ledger_here)
+	if (!SpoolLedgerHere())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("bulwark is not installed in this database"),
 				 errhint("Run CREATE EXTENSION bulwark.")));
 
-	record = encode(SPOOL_OTHER, entry, NULL, 0);
+	record = SpoolEncode(SPOOL_OTHER, entry, NULL, 0);
 	LWLockAcquire(spool_lock(), LW_EXCLUSIVE);
 	if (spool->nfree >= chunks_for(record->len))
 		ticket = enqueue(record, -1, BW_PROC_NUMBER(MyProc))->ticket;

@@ -35,20 +35,27 @@ typedef struct SpoolRecord
 	uint32		text_len[SPOOL_TEXTS];	/* with the NUL; 0: NULL */
 } SpoolRecord;
 
+/* --- spool_record.c ----------------------------------------------------------- */
+
+/* The record of an entry, in a buffer that lasts until the next call. */
+extern SpoolRecord *SpoolEncode(SpoolClass class, const Entry *entry, const Oid *relations, int nrelations);
 /* One of the record's texts, or NULL. */
 extern const char *SpoolTextOf(const SpoolRecord *record, SpoolText which);
 
+/* Note who logged in and whether there is a ledger here. */
+extern void SpoolNoteSession(void);
+/* Is there a root key?  Cheap. */
+extern bool SpoolHasKey(void);
+/* What was noted: the extension is installed, its log has begun. */
+extern bool SpoolLedgerHere(void);
+extern bool SpoolLedgerBegun(void);
+
+/* --- spool.c -------------------------------------------------------------------- */
+
 /* Hand over an entry together with the relations that its statement names. */
 extern void SpoolStatement(SpoolClass class, const Entry *entry, const Oid *relations, int nrelations);
-
-/* Would an entry of this back end be kept?  Reads memory only once the session
- * has been noted. */
+/* Would an entry of this back end be kept?  Reads nothing but memory. */
 extern bool SpoolServes(void);
-/* Note who logged in and whether there is a ledger here, while catalogs may be
- * read: later, while an error is handled, they may not. */
-extern void SpoolNoteSession(void);
-/* The session's login, as noted. */
-extern const char *SpoolLogin(void);
 /* 55000 unless what is spooled now can be written soon. */
 extern void SpoolRequire(void);
 

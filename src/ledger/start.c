@@ -203,25 +203,20 @@ start_pending(Oid database)
 	return (start->gap != GAP_NONE || start->decommission) && !is_noted(database, false);
 }
 
-/* Has this start its entries here already; had the log begun before? */
+/* Did the log live here before this start, and has it no entry of it yet? */
 static bool
 to_be_noted(void)
 {
 	enum
 	{
-		Log_created_at = 3,
 		Start_started_at = 1
 	};
 	PrivateScan scan;
+	TimestampTz since;
 	bool		isnull;
-	bool		wanted = false;
+	bool		wanted = true;
 
-	if (LedgerRestoring() || !PrivateScanBegin(&scan, "ledger_log", "ledger_log_pkey"))
-		return false;
-	if (PrivateScanNext(&scan))
-		wanted = DatumGetTimestampTz(PrivateScanGet(&scan, Log_created_at, &isnull)) < PgStartTime;
-	PrivateScanEnd(&scan);
-	if (!wanted || !PrivateScanBegin(&scan, "ledger_starts", "ledger_starts_pkey"))
+	if (!LedgerLivesHere(&since) || since > PgStartTime || !PrivateScanBegin(&scan, "ledger_starts", "ledger_starts_pkey"))
 		return false;
 	while (wanted && PrivateScanNext(&scan))
 		wanted = DatumGetTimestampTz(PrivateScanGet(&scan, Start_started_at, &isnull)) != PgStartTime;

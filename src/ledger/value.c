@@ -478,13 +478,13 @@ PushDigest(JsonbParseState **state, const bw_bytes *value)
 {
 	bw_reader	r = {.data = value->data, .len = value->len};
 	uint8		digest[BW_SHA256_LEN];
-	char		hex[2 * BW_SHA256_LEN];
+	char	   *hex = palloc(2 * BW_SHA256_LEN);	/* the JSON points to it until it is made */
 
 	bw_get(&r, digest, sizeof(digest));
 	bw_hex_encode(digest, sizeof(digest), hex);
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	PushString(state, WJB_KEY, "$sha256", 7);
-	PushString(state, WJB_VALUE, hex, sizeof(hex));
+	PushString(state, WJB_VALUE, hex, 2 * BW_SHA256_LEN);
 	PushString(state, WJB_KEY, "$length", 7);
 	push_int(state, WJB_VALUE, (int64) bw_get_uint(&r, 8));
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);

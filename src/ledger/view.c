@@ -351,22 +351,36 @@ plain_field(bytea *content, bw_tag tag)
 	return LedgerText(&field.value);
 }
 
-#define CONTENT_TEXT(name, tag) \
-PG_FUNCTION_INFO_V1(name); \
-Datum \
-name(PG_FUNCTION_ARGS) \
-{ \
-	text	   *value = plain_field(PG_GETARG_BYTEA_PP(0), tag); \
-\
-	if (value == NULL) \
-		PG_RETURN_NULL(); \
-	PG_RETURN_TEXT_P(value); \
-} \
-extern int no_such_variable
+static Datum
+content_text(FunctionCallInfo fcinfo, bw_tag tag)
+{
+	text	   *value = plain_field(PG_GETARG_BYTEA_PP(0), tag);
 
-CONTENT_TEXT(bulwark_content_email, BW_TAG_EMAIL);
-CONTENT_TEXT(bulwark_content_route, BW_TAG_ROUTE);
-CONTENT_TEXT(bulwark_content_request_id, BW_TAG_REQUEST_ID);
+	if (value == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(value);
+}
+
+PG_FUNCTION_INFO_V1(bulwark_content_email);
+Datum
+bulwark_content_email(PG_FUNCTION_ARGS)
+{
+	return content_text(fcinfo, BW_TAG_EMAIL);
+}
+
+PG_FUNCTION_INFO_V1(bulwark_content_route);
+Datum
+bulwark_content_route(PG_FUNCTION_ARGS)
+{
+	return content_text(fcinfo, BW_TAG_ROUTE);
+}
+
+PG_FUNCTION_INFO_V1(bulwark_content_request_id);
+Datum
+bulwark_content_request_id(PG_FUNCTION_ARGS)
+{
+	return content_text(fcinfo, BW_TAG_REQUEST_ID);
+}
 
 PG_FUNCTION_INFO_V1(bulwark_content_client_addr);
 Datum

@@ -24,7 +24,6 @@
 #define MAX_TASKS		4
 #define LINGER_US		(INT64CONST(5) * USECS_PER_SEC)	/* in an idle database */
 #define SHARE_US		(INT64CONST(1) * USECS_PER_SEC)	/* in a busy one while others wait */
-#define RETRY_LIMIT_S	60
 #define ALARM_AGAIN_US	(INT64CONST(600) * USECS_PER_SEC)
 #define LOCK_TIMEOUT	"10s"
 
@@ -142,26 +141,6 @@ do_round(void)
 
 /* --- errors ---------------------------------------------------------------------------------- */
 
-/* A round that failed: told to the log, tried again later, and later still. */
-static void
-note_failure(bool asked_to_leave)
-{
-	if (here == NULL)
-		return;
-	pg_atomic_write_u32(&here->dirty, 1);
-	if (asked_to_leave)
-		return;
-	SpinLockAcquire(&here->mutex);
-	here->failed_in_row = Min(here->failed_in_row + 1, 16);
-	here->retry_at = GetCurrentTimestamp() +
-		USECS_PER_SEC * (int64) Min(1 << (here->failed_in_row - 1), RETRY_LIMIT_S);
-	if (here->waiting_since == 0)
-		here->waiting_since = GetCurrentTimestamp();
-	SpinLockRelease(&here->mutex);
-	pg_atomic_fetch_add_u32(&here->failures, 1);
-	ConditionVariableBroadcast(&here->changed);
-}
-
 /* False: the round failed, and the worker had better go. */
 static bool
 try_round(void)
@@ -185,7 +164,10 @@ try_round(void)
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();
-		note_failure(asked);
+		if (here != NULL && !asked)
+			SlotFailed(here);
+		else if (here != NULL)
+			pg_atomic_write_u32(&here->dirty, 1);
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
@@ -263,7 +245,9 @@ leave(int code, Datum arg)
 
 	if (here == NULL)
 		return;
-	if (code != 0)
+	if (code != 0 && !am_worker)
+		SlotFailed(here);		/* it could not connect */
+	else if (code != 0)
 		pg_atomic_write_u32(&here->dirty, 1);
 	SpinLockAcquire(&here->mutex);
 	mine = (here->worker_pid == MyProcPid);

@@ -79,6 +79,19 @@ describe('the export of a server', () => {
   });
 });
 
+test('an erased content is gone, and every proof holds', async () => {
+  const { rows } = await db.admin.query(`SELECT entry_id FROM bulwark.ledger WHERE entity_id IN ('101', '102', '300') AND action = 'insert'`);
+  const ids = rows.map(row => row.entry_id);
+  assert.equal(ids.length, 3);
+  const kept = await checkpoint();
+  assert.equal(await db.value(`SELECT bulwark.ledger_erase($1::bigint[], 'a request')`, ids), '3');
+  await seal();
+  const { erased } = judged(await exported(), [kept]);
+  assert.deepEqual(erased.map(String).sort(), [...ids].sort());
+  assert.equal(await db.value('SELECT integrity FROM bulwark.ledger_verify()'), 'ok');
+  for (const id of ids) verifyInclusion(await db.value('SELECT bulwark.ledger_proof($1)', id), vkey);
+});
+
 describe('proofs of a server', () => {
   test('of entries here and there hold, for both verifiers', async () => {
     const { rows } = await db.admin.query(`SELECT entry_id FROM bulwark.ledger WHERE leaf_index IS NOT NULL ORDER BY leaf_index`);

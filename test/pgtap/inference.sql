@@ -123,6 +123,45 @@ SELECT is(d.answers ->> a.n::text, CASE actor WHEN 'root' THEN root ELSE guest E
 	FROM attempts a, answered d ORDER BY actor, a.n;
 SELECT is(:'nobody'::text, '0', 'I29: without an identity a cheap function is told nothing');
 
+-- I23: names that an application login puts before ours are not ours: policies are
+-- bound to what they meant when they were made.
+CREATE SCHEMA hijack AUTHORIZATION pgtap_inference_app;
+SET ROLE pgtap_inference_app;
+CREATE FUNCTION hijack.yes(int, int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION hijack.yes(int, bigint) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR hijack.= (LEFTARG = int, RIGHTARG = int, FUNCTION = hijack.yes);
+CREATE OPERATOR hijack.= (LEFTARG = int, RIGHTARG = bigint, FUNCTION = hijack.yes);
+CREATE FUNCTION hijack.affiliation_visible(int, text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION hijack.tenant_key_int8() RETURNS bigint LANGUAGE sql AS 'SELECT 2::bigint';
+CREATE TABLE hijack.memberships (principal_id uuid, tenant_id uuid);
+RESET ROLE;
+BEGIN; SELECT bulwark.assume(the('guest'), the('a')) \g /dev/null
+SET LOCAL search_path = hijack, public, pg_catalog;
+SET LOCAL ROLE pgtap_inference_app;
+SELECT string_agg(id::text, ' ' ORDER BY id) AS doc FROM public.doc \gset
+SELECT string_agg(id::text, ' ' ORDER BY id) AS page FROM public.page \gset
+SELECT string_agg(id::text, ' ' ORDER BY id) AS stamp FROM public.stamp \gset
+SELECT count(*) = 0 AS operators FROM public.doc WHERE NOT 1 = 2 \gset
+ROLLBACK;
+SELECT is(:'doc'::text, '10 11', 'I23: operators and functions before ours change nothing of a table''s policies');
+SELECT is(:'page'::text, '10 11', 'I23: nor of a child''s');
+SELECT is(:'stamp'::text, '10 11', 'I23: nor of a materialized child''s');
+SELECT is(:'operators'::text, 't', 'though they are found first');
+
+-- I23: nor does a superuser's ANALYZE run an index's function with a superuser's rights.
+CREATE TABLE ran_as (name text);
+GRANT INSERT ON ran_as TO PUBLIC;
+SET ROLE pgtap_inference_app;
+CREATE FUNCTION hijack.write() RETURNS void LANGUAGE sql AS 'INSERT INTO public.ran_as VALUES (current_user)';
+CREATE FUNCTION hijack.note(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM hijack.write(); RETURN $1; END';
+CREATE TABLE hijack.trap (id int);
+INSERT INTO hijack.trap SELECT generate_series(1, 100);
+CREATE INDEX ON hijack.trap (hijack.note(id));
+RESET ROLE;
+TRUNCATE ran_as;
+ANALYZE hijack.trap;
+SELECT set_eq('SELECT DISTINCT name FROM ran_as', '{pgtap_inference_app}'::text[], 'I23: ANALYZE runs it as the table''s owner');
+
 -- That these attempts would show something: with the policies off they do.
 SELECT is(learnt('SELECT count(*) FROM doc WHERE tell(secret)'), 'secret 10, secret 11, secret 20, secret 21, secret 40, secret 41', 'a superuser''s function is told all');
 SELECT cmp_ok(learnt($$SELECT count(*) FROM pg_stats WHERE tablename ~ '^(doc|page|stamp|event)'$$), '<>', '0', 'a superuser sees statistics');
@@ -130,5 +169,5 @@ SELECT cmp_ok(learnt($$SELECT count(*) FROM pg_stats_ext WHERE schemaname = 'pub
 
 SELECT * FROM finish();
 DROP TABLE doc, page, stamp, event CASCADE;
-DROP OWNED BY pgtap_inference_app;
+DROP OWNED BY pgtap_inference_app CASCADE;
 DROP ROLE pgtap_inference_app;

@@ -2,6 +2,8 @@
 use strict;
 use warnings;
 
+use Digest::SHA qw(sha256);
+use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -50,7 +52,30 @@ ctl(2, [qr/^$/], [qr/"lock" is not a command/], 'an unknown command', 'lock');
 ctl(0, [qr/keygen +FILE/], [qr/^$/], 'help lists the commands', 'help');
 ctl(0, [qr/keygen +FILE/], [qr/^$/], '--help does too', '--help');
 
-my ($libraries) = run_command([ 'sh', '-c', 'ldd "$(command -v bulwarkctl)"' ]);
-unlike($libraries, qr/libpq/, 'bulwarkctl needs no libpq');
+# verify and checkpoint, as far as they need no ledger (test/js/export.test.mjs has the rest)
+my $vkey = 'bulwark/00000000-0000-4000-8000-000000000000+00000000+' . 'A' x 44;
+ctl(0, [qr/--checkpoint=FILE/], [qr/^$/], 'verify --help', 'verify', '--help');
+ctl(0, [qr/--out=DIR/], [qr/^$/], 'checkpoint --help', 'checkpoint', '--help');
+ctl(2, [qr/^$/], [qr/give the log's key with --key, or --unpinned/], 'verify: no key', 'verify', "$dir/none");
+ctl(2, [qr/^$/], [qr/is not a verifier key/], 'verify: a key that is none', 'verify', '--key', $vkey, "$dir/none");
+ctl(2, [qr/^$/], [qr/takes one file/], 'verify: two files', 'verify', '--unpinned', "$dir/a", "$dir/b");
+ctl(2, [qr/^$/], [qr/without a server/], 'verify: a file and a server', 'verify', '--unpinned', '-h', 'x', "$dir/a");
+ctl(2, [qr/^$/], [qr/unrecognized option/], 'verify: an unknown option', 'verify', '--quick');
+ctl(2, [qr/^$/], [qr/--proof takes a file and --key/], 'verify: a proof without a key', 'verify', '--proof', '--unpinned', "$dir/a");
+ctl(3, [qr/^$/], [qr/could not open/], 'verify: no such file', 'verify', '--unpinned', "$dir/none");
+ctl(3, [qr/^$/], [qr/could not open/], 'verify: no such checkpoint', 'verify', '--unpinned', '--checkpoint', "$dir/none", "$dir/none");
+ctl(3, [qr/^$/], [qr/connection to server/], 'verify: no such server', 'verify', '--unpinned', '-h', "$dir/none");
+ctl(3, [qr/^$/], [qr/connection to server/], 'verify: by a connection string', 'verify', '--unpinned', '-d', "host=$dir/none dbname=x");
+ctl(3, [qr/^$/], [qr/connection to server/], 'checkpoint: no such server', 'checkpoint', '-h', "$dir/none");
+ctl(3, [qr/^$/], [qr/could not open directory/], 'checkpoint: no such directory', 'checkpoint', '--out', "$dir/none", '--key', 'bulwark/x+' . key_of('bulwark/x'));
+ctl(2, [qr/^$/], [qr/options only/], 'checkpoint: an argument', 'checkpoint', 'now');
+
+# hash and base64 of a verifier key with that name
+sub key_of
+{
+	my ($name) = @_;
+	my $key = "\1" . "\2" x 32;
+	return unpack('H8', sha256("$name\n$key")) . '+' . encode_base64($key, '');
+}
 
 done_testing();

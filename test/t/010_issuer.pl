@@ -141,6 +141,8 @@ my $dump = "$dir/issuers.dump";
 $node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'pg_dump');
 unlike(slurp_file($dump), qr/\Q$k\E|\Q${\unpack('H*', $secret)}\E/, 'no secret in a dump');
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->append_conf('postgresql.conf', 'bulwark.restore = on');
+$node->restart;
 $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'restore');
 is(authenticate($node, 'restored', token('HS256', 'ann')), 'acme', 'HS256 proves an identity in the restored database');
 is(authenticate($node, 'restored', token('EdDSA', 'ann')), 'acme', 'EdDSA too');

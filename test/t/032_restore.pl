@@ -60,6 +60,8 @@ is(tenant_rows('postgres', 'a'), 'a|5|5|5', 'before: tenant a sees its rows');
 $node->command_ok([ 'pg_dump', '-Fp', '-f', "$dir/plain.sql", $node->connstr('postgres') ], 'a plain dump');
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", $node->connstr('postgres') ], 'a custom dump');
 
+$node->append_conf('postgresql.conf', 'bulwark.restore = on');
+$node->restart;
 for my $new_tables (qw(protect warn ignore))
 {
 	my $db = "restored_$new_tables";
@@ -74,6 +76,9 @@ for my $new_tables (qw(protect warn ignore))
 $node->safe_psql('postgres', 'CREATE DATABASE custom TEMPLATE template0');
 $node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('custom'), "$dir/custom" ], 'a custom dump: restored without an error');
 is($node->safe_psql('custom', $definitions), $before, 'a custom dump: all is as it was');
+# What is there goes first, its ledger too.
+$node->append_conf('postgresql.conf', 'bulwark.ledger_decommission = on');
+$node->restart;
 $node->command_ok([ 'pg_restore', '-e', '--clean', '--if-exists', '-d', $node->connstr('custom'), "$dir/custom" ],
 	'pg_restore --clean over it: no error');
 is($node->safe_psql('custom', $definitions), $before, 'pg_restore --clean: all is as it was');

@@ -1,0 +1,238 @@
+# The sealer: every committed entry is sealed once, whatever order transactions
+# end in; what stops it is told, and stops nobody else; a database that is promoted,
+# cloned or dropped finds it in its place.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use BulwarkNode;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $node = bulwark_node('seal', init => [ allows_streaming => 1 ], conf => <<'CONF');
+max_prepared_transactions = 10
+max_worker_processes = 16
+restart_after_crash = on
+bulwark.seal_interval = 100ms
+bulwark.seal_lag_alarm = 2s
+bulwark.ledger_segment_size = 1MB
+CONF
+
+sub sql
+{
+	my ($statement, $on, $database) = @_;
+	return ($on // $node)->safe_psql($database // 'postgres', $statement);
+}
+
+sub wait_for
+{
+	my ($query, $on, $database) = @_;
+	return ($on // $node)->poll_query_until($database // 'postgres', $query);
+}
+
+sub wait_for_log
+{
+	my ($pattern, $from) = @_;
+	for (1 .. 300)
+	{
+		return 1 if substr(slurp_file($node->logfile), $from) =~ $pattern;
+		usleep(100_000);
+	}
+	return 0;
+}
+
+# Sealed, every entry once, and verified.
+sub whole
+{
+	my ($title, $on, $database) = @_;
+	sql('SELECT bulwark.ledger_seal()', $on, $database);
+	is(sql("SELECT integrity || ' ' || pending || ' ' || (entries = tree_size) FROM bulwark.ledger_verify()", $on, $database),
+		'ok 0 true', $title)
+	  or diag(sql('SELECT * FROM bulwark.ledger_problems() LIMIT 5', $on, $database));
+	return;
+}
+
+sql('CREATE TABLE t (id int PRIMARY KEY, v text)');
+sql('CREATE DATABASE fresh');
+sql('CREATE EXTENSION bulwark', $node, 'fresh');
+is(sql('SELECT bulwark.ledger_seal(), bulwark.ledger_checkpoint() IS NULL, bulwark.ledger_public_key() IS NULL', $node, 'fresh'), '0|t|t',
+	'before the first entry there is nothing to seal, no checkpoint and no key');
+sql(q{SELECT bulwark.audit('t')});
+
+# --- order -----------------------------------------------------------------------------
+sub entries_of
+{
+	my ($id) = @_;
+	return sql("SELECT count(*), count(leaf_index), count(DISTINCT leaf_index) FROM bulwark.ledger WHERE entity_type = 'public.t' AND entity_id = '$id'");
+}
+
+my $long = session_start($node, 'postgres');
+my $short = session_start($node, 'postgres');
+# many enough that they are written before the commit
+session_say($long, "BEGIN; INSERT INTO t VALUES (1, 'long'); INSERT INTO t SELECT n, 'long' FROM generate_series(1000, 1600) n;");
+session_say($short, "BEGIN; INSERT INTO t VALUES (2, 'short');");
+sql("INSERT INTO t VALUES (3, 'between')");
+session_say($short, 'COMMIT;');
+sql('SELECT bulwark.ledger_seal()');
+is(entries_of(2), '1|1|1', 'L15: what began later and committed first is sealed');
+is(entries_of(1), '0|0|0', 'L15: an open transaction is not');
+ok(wait_for("SELECT held_back_by LIKE 'process %' FROM bulwark.ledger_status()"), 'ledger_status() names the process that is open');
+ok(wait_for_log(qr/ledger entries have waited \d+ seconds for process \d+ to end/, 0), 'and so does the server log, after bulwark.seal_lag_alarm');
+sql("INSERT INTO t SELECT n, 'many' FROM generate_series(100, 600) n");
+session_say($long, "UPDATE t SET v = 'longer' WHERE id = 1;");
+session_say($long, 'COMMIT;');
+session_end($long);
+session_end($short);
+sql('SELECT bulwark.ledger_seal()');
+is(entries_of(1), '2|2|2', 'L15: the one that was open is sealed when it ends, each entry once');
+is(sql('SELECT count(*) > 0 FROM bulwark_internal.ledger_stragglers'), 't', 'L15: as a straggler');
+whole('L15: commits out of order: the ledger is whole');
+
+my $from = -s $node->logfile;
+sql("BEGIN; INSERT INTO t VALUES (10, 'prepared'); PREPARE TRANSACTION 'p1'");
+sql("BEGIN; INSERT INTO t VALUES (11, 'rolled back'); PREPARE TRANSACTION 'p2'");
+sql("INSERT INTO t VALUES (12, 'after')");
+sql('SELECT bulwark.ledger_seal()');
+is(sql('SELECT held_back_by FROM bulwark.ledger_status()'), "prepared transaction 'p1'", 'L15: ledger_status() names a prepared transaction');
+ok(wait_for_log(qr/for prepared transaction 'p1' to end/, $from), 'and so does the server log');
+$node->stop('immediate');
+$node->start;
+sql("COMMIT PREPARED 'p1'; ROLLBACK PREPARED 'p2'");
+ok(wait_for(q{SELECT count(leaf_index) = 1 FROM bulwark.ledger WHERE entity_id = '10'}), 'L15: prepared, crash, COMMIT PREPARED: sealed without being asked');
+is(entries_of(10) . ' ' . entries_of(11), '1|1|1 0|0|0', 'L15: once, and what was rolled back is not');
+whole('L15: and the ledger is whole');
+
+my $sub = "BEGIN; SAVEPOINT a; INSERT INTO t VALUES (20, 'a'); ROLLBACK TO a; INSERT INTO t VALUES (21, 'b'); SAVEPOINT c; INSERT INTO t VALUES (22, 'c'); RELEASE c; COMMIT";
+sql($sub);
+whole('savepoints leave no gap');
+
+# --- segments -----------------------------------------------------------------------------
+sql("INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(10000, 15000) n");
+ok(wait_for(q{SELECT count(*) >= 1 FROM bulwark_internal.ledger_segments WHERE state = 'indexed'}), 'a full segment is closed, and indexed');
+is(sql(q{SELECT count(*) FROM bulwark_internal.ledger_segments WHERE state IN ('active', 'ahead')}), '2', 'another is active, the next one ready');
+is(sql(q{SELECT count(DISTINCT c.relrowsecurity::text || coalesce(c.relacl::text, 'none')) || min(c.relrowsecurity::text) FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = 'bulwark_internal.ledger_entries'::regclass}),
+	'1true', 'all are alike in row security and privileges');
+my $writer = session_start($node, 'postgres');
+session_say($writer, "BEGIN; INSERT INTO t VALUES (30, 'w'); INSERT INTO t SELECT n, 'w' FROM generate_series(2000, 2600) n;");
+sql("INSERT INTO t SELECT n, repeat('y', 200) FROM generate_series(20000, 26000) n");
+sql('SELECT bulwark.ledger_seal()');
+session_say($writer, 'COMMIT;');
+session_end($writer);
+ok(wait_for(q{SELECT unindexed = 0 FROM bulwark.ledger_status()}), 'segments are indexed once no writer is in them');
+whole('over several segments the ledger is whole');
+sql('VACUUM FULL bulwark_internal.ledger_segments');
+sql("DO \$\$ DECLARE r regclass; BEGIN FOR r IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'bulwark_internal.ledger_entries'::regclass LOOP EXECUTE 'REINDEX TABLE ' || r; END LOOP; END \$\$");
+my $active = sql(q{SELECT 'bulwark_internal.ledger_segment_' || segment FROM bulwark_internal.ledger_segments WHERE state = 'active'});
+sql("BEGIN; INSERT INTO t VALUES (31, 'x'); ROLLBACK") for 1 .. 3;
+sql("INSERT INTO t VALUES (32, 'x')");
+sql("VACUUM FULL $active");
+sql("INSERT INTO t VALUES (33, 'x')");
+whole('L6: a segment that VACUUM FULL has rewritten is sealed on');
+
+# --- what stops the sealer -------------------------------------------------------------------
+my $locker = session_start($node, 'postgres');
+session_say($locker, 'BEGIN; REINDEX TABLE bulwark_internal.ledger_tiles;');
+$from = -s $node->logfile;
+my $began = time;
+sql("INSERT INTO t VALUES (40, 'locked out')");
+ok(time - $began < 5, 'L17: writers are unharmed while the sealer is locked out');
+ok(wait_for_log(qr/canceling statement due to lock timeout/, $from), 'L17: the log says that it is');
+cmp_ok(sql('SELECT pending FROM bulwark.ledger_status()'), '>=', 1, 'L17: and ledger_status() that an entry is pending');
+ok(wait_for_log(qr/have waited \d+ seconds to be sealed/, $from), 'L17: and the alarm');
+my ($rc, $out, $err) = $node->psql('postgres', "SET bulwark.commit_waits_for_seal = on; SET statement_timeout = 1000; INSERT INTO t VALUES (41, 'waits')");
+is("$rc " . ($err =~ /WARNING:.*did not wait until/ ? 'warned' : $err), '0 warned', 'a commit that cannot wait any longer is a commit, with a warning');
+session_say($locker, 'COMMIT;');
+session_end($locker);
+ok(wait_for('SELECT pending = 0 FROM bulwark.ledger_status()'), 'L17: it catches up');
+whole('L17: and all is whole');
+
+# in a worker's long pause between rounds
+$node->append_conf('postgresql.conf', 'bulwark.seal_interval = 30s');
+$node->reload;
+sql("INSERT INTO t VALUES (42, 'x')");
+my $pending = 'SELECT pending FROM bulwark.ledger_status()';
+sql('SELECT bulwark.ledger_seal()');
+is(sql("INSERT INTO t VALUES (43, 'does not wait'); $pending"), '1', 'a commit waits for no seal');
+$began = time;
+is(sql("SET bulwark.commit_waits_for_seal = on; INSERT INTO t VALUES (46, 'waits'); $pending"), '0',
+	'but with bulwark.commit_waits_for_seal its entry is sealed when it returns');
+cmp_ok(time - $began, '<', 20, 'and it does not wait for the next round');
+$node->append_conf('postgresql.conf', 'bulwark.seal_interval = 100ms');
+$node->reload;
+
+$from = -s $node->logfile;
+sql("INSERT INTO t VALUES (44, 'x')");
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'bulwark sealer%'});
+sql("INSERT INTO t VALUES (45, 'x')");
+ok(wait_for(q{SELECT count(leaf_index) = 2 FROM bulwark.ledger WHERE entity_id IN ('44', '45')}), 'L17: sealer and launcher terminated: others take over');
+
+# --- databases ------------------------------------------------------------------------------------
+sql('CREATE DATABASE other');
+bulwark_create($node, 'other');
+sql(q{CREATE TABLE t (id int PRIMARY KEY); SELECT bulwark.audit('t'); INSERT INTO t VALUES (1)}, $node, 'other');
+ok(wait_for(q{SELECT tree_size > 0 FROM bulwark.ledger_status()}, $node, 'other'), 'another database is sealed by a worker of its own');
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'bulwark sealer' AND datname = 'other'}), '1', 'which is there');
+sql('CREATE DATABASE clone TEMPLATE other');
+sql('INSERT INTO t VALUES (2)', $node, 'other');
+sql('ALTER DATABASE other RENAME TO another');
+sql('INSERT INTO t VALUES (3)', $node, 'another');
+sql('INSERT INTO t VALUES (4)', $node, 'clone');
+is(sql('SELECT incarnation, cause FROM bulwark_internal.ledger_incarnations ORDER BY 1', $node, 'clone'), "1|created\n2|cloned", 'L25: a clone is another incarnation');
+is(sql(q{SELECT count(*) FROM bulwark.ledger WHERE action = 'configuration' AND entity_type = 'bulwark.ledger'}, $node, 'clone'), '1', 'L25: recorded');
+whole('L25: the clone is whole', $node, 'clone');
+whole('and what it is a clone of', $node, 'another');
+sql('INSERT INTO t VALUES (5); ALTER DATABASE another ALLOW_CONNECTIONS false', $node, 'another');
+sql(q{SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'another'});
+my $worked = sql(q{SELECT bulwark.ledger_seal() > 0});
+is($worked, 't', 'a database that lets nobody in stops no other');
+$from = -s $node->logfile;
+sleep 2;
+cmp_ok(() = substr(slurp_file($node->logfile), $from) =~ /not currently accepting connections/g, '<', 3, 'and is not tried all the time');
+sql('DROP DATABASE another');
+sql('DROP DATABASE clone');
+pass('DROP DATABASE, CREATE DATABASE ... TEMPLATE and RENAME do not meet a worker');
+
+# --- keys ---------------------------------------------------------------------------------------------
+my $old = sql('SELECT bulwark.ledger_public_key()');
+my $new = sql('SELECT bulwark.ledger_key_rotate()');
+isnt($new, $old, 'ledger_key_rotate() gives another key');
+($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nBEGIN; SELECT bulwark.ledger_key_rotate(); SELECT bulwark.ledger_key_rotate()");
+like($err, qr/55000/, 'which must sign before there is a third');
+sql('SELECT bulwark.ledger_seal()');
+is(sql(q{SELECT regexp_count(bulwark.ledger_checkpoint(), '— ')}), '2', 'the next checkpoint is signed by both keys');
+is(sql('SELECT bulwark.ledger_public_key()'), $new, 'and the new one is the one to verify with');
+sql("INSERT INTO t VALUES (50, 'x')");
+sql('SELECT bulwark.ledger_seal()');
+is(sql(q{SELECT regexp_count(bulwark.ledger_checkpoint(), '— ')}), '1', 'those after it by the new one alone');
+whole('with the new key all is whole');
+
+# --- a standby, promoted -----------------------------------------------------------------------------------
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby);
+is(sql('SELECT bulwark.ledger_checkpoint()', $standby), sql('SELECT bulwark.ledger_checkpoint()'), 'a standby shows the checkpoint');
+is(sql("SELECT integrity FROM bulwark.ledger_verify()", $standby), 'ok', 'and verifies');
+is(sql('SELECT pending FROM bulwark.ledger_status()', $standby), '0', 'and has a status');
+($rc, $out, $err) = $standby->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT bulwark.ledger_seal()");
+like($err, qr/25006/, 'but does not seal');
+sql("BEGIN; INSERT INTO t VALUES (60, 'prepared before'); PREPARE TRANSACTION 'p3'");
+sql("INSERT INTO t VALUES (61, 'x')");
+my $size = sql('SELECT bulwark.ledger_seal()');
+my $checkpoint = sql('SELECT bulwark.ledger_checkpoint()');
+$node->wait_for_catchup($standby);
+$node->stop;
+$standby->promote;
+ok(wait_for(q{SELECT count(*) = 2 FROM bulwark_internal.ledger_incarnations WHERE cause IN ('created', 'promoted')}, $standby), 'L25: promoted: a new incarnation');
+sql("INSERT INTO t VALUES (62, 'x')", $standby);
+sql("COMMIT PREPARED 'p3'", $standby);
+whole('L25: with a transaction prepared before it, the ledger is whole', $standby);
+is(sql("SELECT anchoring FROM bulwark.ledger_verify('$checkpoint', '$new')", $standby), 'ok', 'L25: and goes on from the checkpoint before');
+is(sql("SELECT count(*) FROM bulwark_internal.ledger_findings", $standby), '0', 'no finding in all of it');
+$standby->stop;
+
+done_testing();
