@@ -428,7 +428,7 @@ SegmentInit(void)
 	DefineCustomIntVariable("bulwark.ledger_segment_size",
 							"Size at which the ledger goes on in another segment.",
 							NULL, &ledger_segment_size, 32 * 1024, 1024, 64 * 1024 * 1024,
-							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+							PGC_SIGHUP, GUC_UNIT_KB | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	SlotInit();
 	InserterInit();
 	RegisterXactCallback(at_xact_end, NULL);
