@@ -93,6 +93,13 @@ SELECT old IS NULL AS hidden_again FROM bulwark.ledger WHERE entity_type = 'publ
 \c - postgres
 SELECT source, db_role, metadata FROM bulwark.ledger WHERE action = 'read' AND metadata ? 'reason' AND db_role = 'lv_auditor';
 
+-- contents are rendered by the leader where a plan is parallel
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT count(old) AS old, count(new) AS new, count(metadata) AS metadata FROM bulwark.ledger WHERE entity_type = 'public.lv_case' AND source = 'captured';
+RESET ALL;
+
 -- how values look
 CREATE TYPE lv_mood AS ENUM ('good', 'bad');
 CREATE TYPE lv_pair AS (a int, b text);

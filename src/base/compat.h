@@ -98,6 +98,15 @@ extern int no_such_variable
 #define BW_RUN_ARGS		queryDesc, direction, count, execute_once
 #endif
 
+/* Keys over periods, and keys that are not enforced, came with 18. */
+#if PG_VERSION_NUM >= 180000
+#define BW_KEY_HAS_PERIOD(con)	((con)->conperiod)
+#define BW_KEY_IS_ENFORCED(con)	((con)->conenforced)
+#else
+#define BW_KEY_HAS_PERIOD(con)	false
+#define BW_KEY_IS_ENFORCED(con)	true
+#endif
+
 /* The index of a primary key, deferrable or not. */
 #if PG_VERSION_NUM >= 180000
 #define BW_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex((rel), true)
@@ -142,6 +151,13 @@ extern int no_such_variable
 #define BW_NORETURN	pg_noreturn
 #else
 #define BW_NORETURN	__attribute__((noreturn))
+#endif
+
+/* The namespaces of storage parameters are const since 18. */
+#if PG_VERSION_NUM >= 180000
+#define BW_RELOPT_NAMESPACES(names)	((const char *const *) (names))
+#else
+#define BW_RELOPT_NAMESPACES(names)	(names)
 #endif
 
 /* Names in text can fail softly since 16. */

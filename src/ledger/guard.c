@@ -224,7 +224,10 @@ LedgerLivesHere(TimestampTz *since)
 	bool		isnull;
 	bool		found;
 
-	if (!PrivateScanBegin(&scan, "database_identity", "database_identity_pkey"))
+	/* while the extension is being dropped it is half there */
+	if (!OidIsValid(PrivateRelid("database_identity_pkey")) ||
+		!OidIsValid(PrivateRelid("ledger_incarnations_pkey")) ||
+		!PrivateScanBegin(&scan, "database_identity", "database_identity_pkey"))
 		return false;
 	found = PrivateScanNext(&scan);
 	if (found)

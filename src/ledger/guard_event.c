@@ -127,7 +127,7 @@ goes_with_extension(Oid classid, Oid objectid, Oid *relid)
 		case ExtensionRelationId:
 			return objectid == LedgerExtension();
 		case NamespaceRelationId:
-			return is_our_schema(objectid);
+			return is_our_schema(objectid) && OidIsValid(LedgerExtension());
 		case ProcedureRelationId:
 			return IsLedgerMember(classid, objectid);
 		case RelationRelationId:

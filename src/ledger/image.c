@@ -20,7 +20,6 @@
 #include "utils/datum.h"
 #include "utils/float.h"
 #include "utils/json.h"
-#include "utils/pg_locale.h"
 
 /* An image does not grow past this: what is left of its large values is digests. */
 #define IMAGE_MAX		((Size) 128 * 1024 * 1024)
@@ -64,7 +63,7 @@ settings_to_pin(uint8 pins)
 		differ |= PIN_BYTEA;
 	if ((pins & PIN_TIMEZONE) && strcmp(pg_get_timezone_name(session_timezone), "UTC") != 0)
 		differ |= PIN_TIMEZONE;
-	if ((pins & PIN_MONEY) && strcmp(locale_monetary, "C") != 0)
+	if ((pins & PIN_MONEY) && strcmp(GetConfigOption("lc_monetary", false, false), "C") != 0)
 		differ |= PIN_MONEY;
 	if ((pins & PIN_PATH) && (namespace_search_path[0] != '\0' || quote_all_identifiers))
 		differ |= PIN_PATH;

@@ -230,7 +230,7 @@ create_table(const char *name)
 	relid = DefineRelation(stmt, RELKIND_RELATION, InvalidOid, NULL, NULL).objectId;
 	CommandCounterIncrement();
 
-	toast = transformRelOptions((Datum) 0, stmt->options, "toast", namespaces, true, false);
+	toast = transformRelOptions((Datum) 0, stmt->options, "toast", BW_RELOPT_NAMESPACES(namespaces), true, false);
 	NewRelationCreateToastTable(relid, toast);
 	CommandCounterIncrement();
 	command->subtype = AT_EnableRowSecurity;

@@ -16,7 +16,8 @@
 struct NumberSort
 {
 	Tuplesortstate *state;
-	TupleTableSlot *slot;
+	TupleTableSlot *added;
+	TupleTableSlot *next;
 };
 
 NumberSort *
@@ -31,7 +32,8 @@ NumberSortBegin(void)
 
 	TupleDescInitEntry(desc, 1, "number", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 2, "with", INT8OID, -1, 0);
-	sort->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	sort->added = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	sort->next = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	sort->state = tuplesort_begin_heap(desc, 1, &column, &less, &collation, &nulls_first, work_mem, NULL, TUPLESORT_NONE);
 	return sort;
 }
@@ -39,14 +41,12 @@ NumberSortBegin(void)
 void
 NumberSortAdd(NumberSort *sort, int64 number, int64 with)
 {
-	Datum		values[2] = {Int64GetDatum(number), Int64GetDatum(with)};
-	bool		nulls[2] = {false};
-	TupleTableSlot *slot = sort->slot;
-	MinimalTuple tuple = heap_form_minimal_tuple(slot->tts_tupleDescriptor, values, nulls);
+	TupleTableSlot *slot = ExecClearTuple(sort->added);
 
-	ExecStoreMinimalTuple(tuple, slot, true);
-	tuplesort_puttupleslot(sort->state, slot);
-	ExecClearTuple(slot);
+	slot->tts_values[0] = Int64GetDatum(number);
+	slot->tts_values[1] = Int64GetDatum(with);
+	slot->tts_isnull[0] = slot->tts_isnull[1] = false;
+	tuplesort_puttupleslot(sort->state, ExecStoreVirtualTuple(slot));
 }
 
 void
@@ -60,17 +60,18 @@ NumberSortNext(NumberSort *sort, int64 *number, int64 *with)
 {
 	bool		isnull;
 
-	if (!tuplesort_gettupleslot(sort->state, true, false, sort->slot, NULL))
+	if (!tuplesort_gettupleslot(sort->state, true, false, sort->next, NULL))
 		return false;
-	*number = DatumGetInt64(slot_getattr(sort->slot, 1, &isnull));
-	*with = DatumGetInt64(slot_getattr(sort->slot, 2, &isnull));
+	*number = DatumGetInt64(slot_getattr(sort->next, 1, &isnull));
+	*with = DatumGetInt64(slot_getattr(sort->next, 2, &isnull));
 	return true;
 }
 
 void
 NumberSortEnd(NumberSort *sort)
 {
-	ExecDropSingleTupleTableSlot(sort->slot);
+	ExecDropSingleTupleTableSlot(sort->added);
+	ExecDropSingleTupleTableSlot(sort->next);
 	tuplesort_end(sort->state);
 	pfree(sort);
 }

@@ -41,12 +41,13 @@ CREATE FUNCTION bulwark_internal.content_request_id(content bytea) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'bulwark_content_request_id';
 CREATE FUNCTION bulwark_internal.content_client_addr(content bytea) RETURNS inet
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'bulwark_content_client_addr';
+-- Not parallel: JSON that jsonb does not take is tried in a subtransaction.
 CREATE FUNCTION bulwark_internal.entry_metadata(leaf bytea, content bytea) RETURNS jsonb
-	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'bulwark_entry_metadata';
+	LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_entry_metadata';
 CREATE FUNCTION bulwark_internal.entry_old(leaf bytea, content bytea) RETURNS jsonb
-	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'bulwark_entry_old';
+	LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_entry_old';
 CREATE FUNCTION bulwark_internal.entry_new(leaf bytea, content bytea) RETURNS jsonb
-	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'bulwark_entry_new';
+	LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_entry_new';
 
 DO $decoders$
 DECLARE

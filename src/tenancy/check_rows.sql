@@ -78,6 +78,7 @@ CREATE VIEW bulwark_internal.checked_keys AS
 	WHERE c.contype = 'f' AND t.relkind = 'r' AND t.kind <> 's' AND r.kind <> 's'
 		AND NOT (t.pinned IS NOT NULL AND r.pinned IS NOT NULL)
 		AND NOT EXISTS (SELECT FROM pg_constraint d WHERE d.oid = c.conparentid AND d.conrelid = c.conrelid)
+		AND coalesce(to_jsonb(c) ->> 'conenforced', 'true') = 'true'	-- a column since 18
 		AND NOT EXISTS (SELECT FROM unnest(c.conkey, c.confkey) AS k (own, other)
 			JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.own AND a.attname = t.tenant_column
 			JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.other AND b.attname = r.tenant_column)

@@ -54,6 +54,7 @@ typedef struct ForeignKey
 	Oid			referenced;
 	bool		deferrable;
 	bool		deferred;
+	bool		period;			/* the last column is a range that several rows may cover */
 	List	   *columns;
 	List	   *referenced_columns;
 } ForeignKey;
@@ -68,6 +69,7 @@ foreign_key(HeapTuple tuple)
 	key->referenced = con->confrelid;
 	key->deferrable = con->condeferrable;
 	key->deferred = con->condeferred;
+	key->period = BW_KEY_HAS_PERIOD(con);
 	key->columns = ConstraintColumns(con->conrelid, tuple, Anum_pg_constraint_conkey);
 	key->referenced_columns = ConstraintColumns(con->confrelid, tuple, Anum_pg_constraint_confkey);
 	return key;
@@ -127,7 +129,8 @@ guarded_keys(const Protection *p)
 	{
 		Form_pg_constraint con = (Form_pg_constraint) GETSTRUCT(tuple);
 
-		if (con->contype == CONSTRAINT_FOREIGN && !derived_key(con))
+		/* one that is not enforced leads nowhere: nothing answers whether the row is there */
+		if (con->contype == CONSTRAINT_FOREIGN && BW_KEY_IS_ENFORCED(con) && !derived_key(con))
 		{
 			ForeignKey *key = foreign_key(tuple);
 
@@ -283,6 +286,11 @@ typedef struct Guard
 
 static HTAB *guards = NULL;
 
+/* The one tenant of all rows that cover a period; NULL where there are several. */
+#define TENANT_OF_PERIOD \
+	"SELECT CASE WHEN pg_catalog.min(t) = pg_catalog.max(t) AND pg_catalog.count(t) = pg_catalog.count(*) THEN pg_catalog.min(t) END " \
+	"FROM (SELECT (%s)::pg_catalog.text COLLATE \"C\" AS t FROM %s AS bulwark_k WHERE %s) AS bulwark_t HAVING pg_catalog.count(*) > 0"
+
 /*
  * Two statements, each run by the owner of the table that it reads, as foreign
  * keys do it: planning a query runs what the owner attached to the table (an
@@ -316,6 +324,7 @@ guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 		guard->columns[i] = get_attnum(relid, lfirst(lc));
 		types[i] = get_atttype(relid, guard->columns[i]);
 		appendStringInfo(&condition, "%s%s %s $%d", i ? " AND " : "", RowColumn("bulwark_k", column),
+						 key->period && lc == list_tail(key->columns) ? "OPERATOR(pg_catalog.&&)" :
 						 EqualityOperator(key->referenced, column), i + 1);
 	}
 	guard->nkeys = guard->ncolumns;
@@ -326,7 +335,7 @@ guard_prepare(Guard *guard, Oid relid, const ForeignKey *key)
 			guard->columns[guard->ncolumns++] = get_attnum(relid, lfirst(lc));
 
 	KeptPlanSet(&guard->key,
-				psprintf("SELECT %s FROM %s AS bulwark_k WHERE %s",
+				psprintf(key->period ? TENANT_OF_PERIOD : "SELECT %s FROM %s AS bulwark_k WHERE %s",
 						 ProtectionTenantExpr(key->referenced, "bulwark_k"), QualifiedName(key->referenced), condition.data),
 				guard->nkeys, types);
 	KeptPlanSet(&guard->row,

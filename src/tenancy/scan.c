@@ -17,6 +17,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "storage/bufmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -33,6 +34,8 @@ PrivateScanBegin(PrivateScan *scan, const char *table, const char *index)
 		return false;
 	if (index != NULL)
 		scan->index = PrivateRelid(index);
+	if (index != NULL && !OidIsValid(scan->index) && IsBinaryUpgrade)
+		return false;			/* pg_upgrade makes the table first */
 	if (index != NULL && !OidIsValid(scan->index))
 		elog(ERROR, "index \"%s\" of \"%s\" is missing", index, table);
 	scan->rel = table_open(relid, AccessShareLock);

@@ -8,7 +8,7 @@
 SET client_min_messages = error;
 SET bulwark.new_tables = ignore;
 
-SELECT plan(180);
+SELECT plan(180 + CASE WHEN current_setting('server_version_num')::int >= 180000 THEN 6 ELSE 0 END);
 
 CREATE ROLE pgtap_protect_app LOGIN IN ROLE bulwark_app;
 CREATE ROLE pgtap_protect_owner LOGIN IN ROLE bulwark_admin;
@@ -275,6 +275,29 @@ SELECT answer('SELECT id FROM language') AS read, answer('INSERT INTO language V
 ROLLBACK;
 SELECT is(:'read'::text, '1 2', 'bulwark_admin reads a shared table without an identity');
 SELECT is(:'written'::text, '1 rows', 'bulwark_admin writes a shared table');
+
+-- Keys over periods, and keys that are not enforced.
+SELECT current_setting('server_version_num')::int >= 180000 AS has_periods \gset
+\if :has_periods
+CREATE EXTENSION IF NOT EXISTS btree_gist;
+CREATE TABLE room (id int, tenant_id uuid, at daterange, PRIMARY KEY (id, at WITHOUT OVERLAPS));
+CREATE TABLE stay (id int PRIMARY KEY, tenant_id uuid, room int, at daterange, other int,
+	CONSTRAINT stay_room FOREIGN KEY (room, PERIOD at) REFERENCES room (id, PERIOD at),
+	CONSTRAINT stay_other FOREIGN KEY (other) REFERENCES stay NOT ENFORCED);
+SELECT bulwark.protect('room', 'tenant_id'), bulwark.protect('stay', 'tenant_id') \g /dev/null
+INSERT INTO room VALUES (1, the('a'), '[2024-01-01,2025-01-01)'), (1, the('a'), '[2025-01-01,2026-01-01)'),
+	(1, the('b'), '[2026-01-01,2027-01-01)'), (2, the('b'), '[2024-01-01,2025-01-01)');
+SELECT lives_ok($$INSERT INTO stay VALUES (1, the('a'), 1, '[2024-12-01,2025-02-01)')$$, 'I26: a period that two rows of the tenant cover');
+SELECT throws_ok(format($$INSERT INTO stay VALUES (2, the('a'), %s, %L)$$, room, at), '23503',
+		'insert or update on table "stay" violates foreign key constraint "stay_room"', 'I26: ' || what)
+	FROM (VALUES (2, '[2024-02-01,2024-03-01)', 'a period of another tenant''s row'),
+		(1, '[2025-12-01,2026-02-01)', 'a period that rows of two tenants cover'),
+		(9, '[2024-02-01,2024-03-01)', 'a period of none')) AS s (room, at, what);
+SELECT lives_ok($$INSERT INTO stay (id, tenant_id, other) VALUES (3, the('a'), 99)$$, 'a key that is not enforced is none');
+SELECT is((SELECT count(*) FROM bulwark.isolation_check('stay') WHERE check_name LIKE 'foreign_key%' AND status <> 'ok'), 0::bigint,
+	'and isolation_check() asks for no guard of it');
+DROP TABLE stay, room;
+\endif
 
 SELECT * FROM finish();
 DROP TABLE flat;

@@ -76,6 +76,9 @@ for my $new_tables (qw(protect warn ignore))
 $node->safe_psql('postgres', 'CREATE DATABASE custom TEMPLATE template0');
 $node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('custom'), "$dir/custom" ], 'a custom dump: restored without an error');
 is($node->safe_psql('custom', $definitions), $before, 'a custom dump: all is as it was');
+# What is there goes first, its ledger too.
+$node->append_conf('postgresql.conf', 'bulwark.ledger_decommission = on');
+$node->restart;
 $node->command_ok([ 'pg_restore', '-e', '--clean', '--if-exists', '-d', $node->connstr('custom'), "$dir/custom" ],
 	'pg_restore --clean over it: no error');
 is($node->safe_psql('custom', $definitions), $before, 'pg_restore --clean: all is as it was');

@@ -42,11 +42,14 @@ my %restore = (
 	directory => sub { [ 'pg_restore', '-j2', '-e', '-d', $_[0], "$dir/$_[1]" ] });
 
 my $other = bulwark_node('other', key => $key);
+$other->append_conf('postgresql.conf', 'bulwark.ledger_decommission = on');
+$_->append_conf('postgresql.conf', 'bulwark.restore = on') foreach $node, $other;
+$_->restart foreach $node, $other;
 $other->command_ok([ 'psql', '-XqAt', '-d', $other->connstr('postgres'), '-c', 'DROP EXTENSION bulwark' ], 'another cluster, whose bulwark has gone');
 my $globals = "$dir/globals.sql";
 silent_ok([ 'pg_dumpall', '--globals-only', '--no-role-passwords', '-d', $node->connstr('postgres'), '-f', $globals ], 'pg_dumpall --globals-only');
 $other->psql('postgres', "\\i $globals", on_error_stop => 0);
-is($other->safe_psql('postgres', q{SELECT count(*) FROM pg_shseclabel WHERE provider = 'bulwark'}), 8,
+is($other->safe_psql('postgres', q{SELECT count(*) FROM pg_shseclabel WHERE provider = 'bulwark'}), 9,
 	'the cluster roles keep their mark in another cluster');
 
 for my $who ('postgres', 'dumper')

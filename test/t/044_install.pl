@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my @roles = map { "bulwark_$_" } qw(admin app auditor impersonator keys maintenance retention secrets);
+my @roles = map { "bulwark_$_" } qw(admin app auditor impersonator keys ledger maintenance retention secrets);
 my $node = PostgreSQL::Test::Cluster->new('install');
 $node->init;
 $node->start;

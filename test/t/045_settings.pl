@@ -17,12 +17,23 @@ $node->safe_psql('postgres', 'CREATE ROLE manager LOGIN CREATEROLE CREATEDB IN R
 # name, context, type, default, a value that differs
 my @settings = (
 	[ 'bulwark.allow_session_identity', 'sighup', 'bool', 'off', 'on' ],
+	[ 'bulwark.commit_waits_for_seal', 'user', 'bool', 'off', 'on' ],
+	[ 'bulwark.introspection', 'sighup', 'enum', 'refuse', 'allow' ],
+	[ 'bulwark.ledger_ddl_digests', 'sighup', 'bool', 'on', 'off' ],
+	[ 'bulwark.ledger_decommission', 'postmaster', 'bool', 'off', 'on' ],
 	[ 'bulwark.ledger_flood_limit', 'sighup', 'integer', '100', '10' ],
+	[ 'bulwark.ledger_max_value', 'sighup', 'integer', '1024', '2048' ],
+	[ 'bulwark.ledger_record_rate', 'sighup', 'integer', '100', '200' ],
+	[ 'bulwark.ledger_segment_size', 'sighup', 'integer', '32768', '65536' ],
+	[ 'bulwark.ledger_skip_unchanged', 'superuser', 'bool', 'off', 'on' ],
 	[ 'bulwark.ledger_spool_size', 'postmaster', 'integer', '4096', '8192' ],
 	[ 'bulwark.ledger_wait_timeout', 'sighup', 'integer', '10000', '5000' ],
+	[ 'bulwark.max_workers', 'sighup', 'integer', '4', '2' ],
 	[ 'bulwark.missing_identity', 'superuser', 'enum', 'hide', 'error' ],
 	[ 'bulwark.new_tables', 'superuser', 'enum', 'protect', 'ignore' ],
 	[ 'bulwark.realm', 'sighup', 'string', '', 'other' ],
+	[ 'bulwark.refuse_drop_database', 'sighup', 'bool', 'off', 'on' ],
+	[ 'bulwark.restore', 'sighup', 'bool', 'off', 'on' ],
 	[ 'bulwark.root_key_command', 'sighup', 'string', '', '/bin/false' ],
 	[ 'bulwark.root_key_command_next', 'sighup', 'string', '', '/bin/false' ],
 	[ 'bulwark.root_key_command_timeout', 'sighup', 'integer', '10', '20' ],
@@ -31,6 +42,8 @@ my @settings = (
 	[ 'bulwark.root_key_id', 'sighup', 'string', '', '0123456789abcdef' ],
 	[ 'bulwark.root_key_id_next', 'sighup', 'string', '', '0123456789abcdef' ],
 	[ 'bulwark.root_key_provider', 'sighup', 'enum', 'file', 'command' ],
+	[ 'bulwark.seal_interval', 'sighup', 'integer', '1000', '2000' ],
+	[ 'bulwark.seal_lag_alarm', 'sighup', 'integer', '60', '30' ],
 	[ 'bulwark.session_state', 'sighup', 'enum', 'refuse', 'allow' ],
 	[ 'bulwark.standby_max_staleness', 'sighup', 'integer', '60', '3600' ]);
 
@@ -46,13 +59,13 @@ sub refused
 	return;
 }
 
-for my $setting (@settings)
+for my $setting (grep { $_->[1] ne 'user' } @settings)
 {
 	my ($name, $context, undef, undef, $value) = @$setting;
 	my @manager = (extra_params => [ '-U', 'manager' ]);
 	my @app = (extra_params => [ '-U', 'app' ]);
 
-	if ($context eq 'sighup')
+	if ($context ne 'superuser')
 	{
 		refused("ALTER SYSTEM SET $name = '$value'", '55P02', "$name: not by ALTER SYSTEM");
 		refused("ALTER ROLE app SET $name = '$value'", '55P02', "$name: not for a role, by a superuser either");
@@ -67,11 +80,11 @@ for my $setting (@settings)
 		refused("ALTER DATABASE managed SET $name = '$value'", '42501', "$name: not for a database, by its owner", @manager);
 		refused("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql SET $name = '$value' AS 'SELECT 1'", '42501', "$name: not for a function", @manager);
 	}
-	refused("SET $name = '$value'", $context eq 'sighup' ? '55P02' : '42501', "$name: not by an application", @app);
+	refused("SET $name = '$value'", $context eq 'superuser' ? '42501' : '55P02', "$name: not by an application", @app);
 
 	local $ENV{PGOPTIONS} = "-c $name=$value";
 	my ($out, $err) = run_command([ 'psql', '-X', '-U', 'app', '-c', 'SELECT 1', '-d', $node->connstr('postgres') ]);
-	like($err, qr/FATAL:  (parameter "$name" cannot be changed now|permission denied to set parameter "$name")/, "$name: not when an application connects");
+	like($err, qr/FATAL:  (parameter "$name" cannot be changed (now|without restarting the server)|permission denied to set parameter "$name")/, "$name: not when an application connects");
 }
 
 # A ticket is set in a transaction, and nowhere else.
