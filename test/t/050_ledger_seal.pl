@@ -142,7 +142,7 @@ ok(time - $began < 5, 'L17: writers are unharmed while the sealer is locked out'
 ok(wait_for_log(qr/canceling statement due to lock timeout/, $from), 'L17: the log says that it is');
 cmp_ok(sql('SELECT pending FROM bulwark.ledger_status()'), '>=', 1, 'L17: and ledger_status() that an entry is pending');
 ok(wait_for_log(qr/have waited \d+ seconds to be sealed/, $from), 'L17: and the alarm');
-my ($rc, $out, $err) = $node->psql('postgres', "SET bulwark.commit_waits_for_seal = on; SET statement_timeout = 1000; INSERT INTO t VALUES (41, 'waits')");
+my ($rc, $out, $err) = $node->psql('postgres', "SET bulwark.commit_waits_for_seal = on; SET statement_timeout = 5000; INSERT INTO t VALUES (41, 'waits')");
 is("$rc " . ($err =~ /WARNING:.*did not wait until/ ? 'warned' : $err), '0 warned', 'a commit that cannot wait any longer is a commit, with a warning');
 session_say($locker, 'COMMIT;');
 session_end($locker);
@@ -184,7 +184,8 @@ is(sql('SELECT incarnation, cause FROM bulwark_internal.ledger_incarnations ORDE
 is(sql(q{SELECT count(*) FROM bulwark.ledger WHERE action = 'configuration' AND entity_type = 'bulwark.ledger'}, $node, 'clone'), '1', 'L25: recorded');
 whole('L25: the clone is whole', $node, 'clone');
 whole('and what it is a clone of', $node, 'another');
-sql('INSERT INTO t VALUES (5); ALTER DATABASE another ALLOW_CONNECTIONS false', $node, 'another');
+sql('INSERT INTO t VALUES (5)', $node, 'another');
+sql('ALTER DATABASE another ALLOW_CONNECTIONS false');
 sql(q{SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'another'});
 my $worked = sql(q{SELECT bulwark.ledger_seal() > 0});
 is($worked, 't', 'a database that lets nobody in stops no other');
