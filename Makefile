@@ -17,7 +17,7 @@ MODULE_big  = bulwark
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" bulwark.control)
 
 PG_CONFIG ?= pg_config
-LAYERS     = base common keyring session tenancy ledger
+LAYERS     = base common keyring session tenancy secrets ledger
 
 OBJS = src/bulwark.o $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:%=src/%/*.c))))
 

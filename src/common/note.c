@@ -94,6 +94,7 @@ bw_vkey_format(const bw_vkey *vkey, char text[BW_VKEY_MAX])
 	snprintf(text, BW_VKEY_MAX, "%s+%s+%s", vkey->name, hex, base64);
 }
 
+/* The one text that formats to itself: no upper-case digit, nothing after it. */
 bool
 bw_vkey_parse(const char *text, size_t len, bw_vkey *vkey)
 {
@@ -102,15 +103,19 @@ bw_vkey_parse(const char *text, size_t len, bw_vkey *vkey)
 	const char *base64;
 	uint8_t		hash[HASH_LEN];
 	uint8_t		bytes[VKEY_BYTES];
+	char		canonical[BW_VKEY_MAX];
 
 	if (hex == NULL || end - ++hex < 2 * HASH_LEN + 1 || hex[2 * HASH_LEN] != '+')
 		return false;
 	base64 = hex + 2 * HASH_LEN + 1;
-	return bw_hex_decode(hex, 2 * HASH_LEN, hash, HASH_LEN) &&
-		base64_decode(base64, (size_t) (end - base64), bytes, sizeof(bytes)) &&
-		bytes[0] == ED25519_TYPE &&
-		vkey_set(text, (size_t) (hex - 1 - text), bytes + 1, vkey) &&
-		memcmp(vkey->hash, hash, HASH_LEN) == 0;
+	if (!bw_hex_decode(hex, 2 * HASH_LEN, hash, HASH_LEN) ||
+		!base64_decode(base64, (size_t) (end - base64), bytes, sizeof(bytes)) ||
+		bytes[0] != ED25519_TYPE ||
+		!vkey_set(text, (size_t) (hex - 1 - text), bytes + 1, vkey) ||
+		memcmp(vkey->hash, hash, HASH_LEN) != 0)
+		return false;
+	bw_vkey_format(vkey, canonical);
+	return strlen(canonical) == len && memcmp(canonical, text, len) == 0;
 }
 
 bool

@@ -1,0 +1,72 @@
+/*
+ * envelope.h
+ *		The stored form of an encrypted value.
+ *
+ *		magic F8 'B' | version (1) | suite (1) | flags (1) | key id (16) |
+ *		nonce (24) | ciphertext | tag (16)
+ *
+ * The header up to the nonce, the tenant, the type and the context are associated
+ * data, each length-prefixed.  The magic is not valid UTF-8: an envelope is never
+ * mistaken for text, nor text for an envelope.
+ */
+#ifndef BULWARK_ENVELOPE_H
+#define BULWARK_ENVELOPE_H
+
+#include "common/common.h"
+
+#define BW_ENVELOPE_KEY_ID_LEN	16
+#define BW_ENVELOPE_KEY_LEN		32
+#define BW_ENVELOPE_NONCE_LEN	24
+#define BW_ENVELOPE_TAG_LEN		16
+#define BW_ENVELOPE_HEADER_LEN	(2 + 1 + 1 + 1 + BW_ENVELOPE_KEY_ID_LEN + BW_ENVELOPE_NONCE_LEN)
+#define BW_ENVELOPE_OVERHEAD	(BW_ENVELOPE_HEADER_LEN + BW_ENVELOPE_TAG_LEN)
+
+#define BW_ENVELOPE_PADDED		0x01	/* flag: a length before, padding behind the text */
+
+typedef enum bw_suite
+{
+	BW_SUITE_XAES_256_GCM = 1,
+	BW_SUITE_XCHACHA20_POLY1305 = 2
+} bw_suite;
+
+typedef struct bw_envelope
+{
+	bw_suite	suite;
+	uint8_t		flags;
+	const uint8_t *key_id;
+	const uint8_t *nonce;
+	const uint8_t *sealed;		/* ciphertext and tag */
+	size_t		sealed_len;
+} bw_envelope;
+
+/* False: not an envelope of a version, suite and flags that are known. */
+extern bool bw_envelope_parse(const uint8_t *data, size_t len, bw_envelope *envelope);
+
+/* A key with its cipher contexts, prepared once; NULL: out of memory. */
+typedef struct bw_envelope_key bw_envelope_key;
+extern bw_envelope_key *bw_envelope_key_new(const uint8_t key[BW_ENVELOPE_KEY_LEN]);
+extern void bw_envelope_key_free(bw_envelope_key *key);	/* wiped */
+/* HKDF of the key: commits to it, which the suites do not. */
+extern bool bw_envelope_key_id(const uint8_t key[BW_ENVELOPE_KEY_LEN],
+							   uint8_t id[BW_ENVELOPE_KEY_ID_LEN]);
+
+/* What is bound with a value beside its header. */
+typedef struct bw_binding
+{
+	const uint8_t *tenant;		/* 16 bytes */
+	uint8_t		type;
+	const void *context;
+	size_t		context_len;
+} bw_binding;
+
+/* Length of the envelope of len bytes, padded to multiples of pad (0: not); 0: too long. */
+extern size_t bw_envelope_len(size_t len, size_t pad);
+extern bool bw_envelope_seal(bw_envelope_key *key, bw_suite suite,
+							 const uint8_t nonce[BW_ENVELOPE_NONCE_LEN], const bw_binding *binding,
+							 const void *plain, size_t len, size_t pad, uint8_t *out);
+/* out: room for sealed_len bytes; *len the text's.  False for every cause, out then wiped. */
+extern bool bw_envelope_open(bw_envelope_key *key, const bw_envelope *envelope,
+							 const uint8_t *data, const bw_binding *binding,
+							 uint8_t *out, size_t *len);
+
+#endif							/* BULWARK_ENVELOPE_H */

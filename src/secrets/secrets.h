@@ -1,0 +1,99 @@
+/*
+ * secrets.h
+ *		Encrypted values, the tenants' keys that they are under, and the registry
+ *		of credentials.
+ */
+#ifndef BULWARK_SECRETS_H
+#define BULWARK_SECRETS_H
+
+#include "base/base.h"
+
+#include "common/envelope.h"
+#include "session/session.h"
+#include "tenancy/tenancy.h"
+
+extern void SecretsInit(void);
+
+/* What a value is; bound with it, so that it opens as nothing else. */
+typedef enum SecretType
+{
+	SECRET_CREDENTIAL = 's',	/* type secret */
+	SECRET_TEXT = 't',			/* encrypted_text */
+	SECRET_BYTEA = 'b',			/* encrypted_bytea */
+	SECRET_JSONB = 'j',			/* encrypted_jsonb */
+	SECRET_REGISTRY = 'r',		/* a version of a registered credential */
+	SECRET_CONTENT = 'c'		/* a column of a ledger content */
+} SecretType;
+
+/* --- tenant_key.c: the keys of tenants --------------------------------------- */
+
+/*
+ * A tenant's key, opened.  Cached in the back end, bounded; valid until the next
+ * call of these functions or the next statement.
+ */
+typedef struct TenantKey
+{
+	pg_uuid_t	tenant_id;
+	int32		version;
+	uint8		key_id[BW_ENVELOPE_KEY_ID_LEN];
+	bw_envelope_key *key;		/* prepared for use */
+} TenantKey;
+
+/* The active key of a tenant, made if it has none.  55000 without a root key,
+ * without the outside component, for a destroyed or suspended tenant. */
+extern const TenantKey *TenantKeyActive(const pg_uuid_t *tenant_id);
+
+/* The key that a value is under; NULL if it may not be used (any more): unknown,
+ * below the minimum version, destroyed, its tenant suspended. 55000 without a root
+ * key or component store. */
+extern const TenantKey *TenantKeyById(const uint8 key_id[BW_ENVELOPE_KEY_ID_LEN]);
+
+/* HMAC-SHA256 under the tenant's index key, domain-separated by label. */
+extern void TenantIndexHmac(const pg_uuid_t *tenant_id, const char *label,
+							const void *data, Size len, uint8 out[BW_SHA256_LEN]);
+
+/* --- envelope.c: values ------------------------------------------------------- */
+
+/*
+ * Seal under the tenant's active key.  pad: the length is hidden among multiples
+ * of that many bytes (0: not padded).  A palloc'd varlena.
+ */
+extern bytea *SecretSeal(const pg_uuid_t *tenant_id, SecretType type,
+						 const void *context, Size contextlen,
+						 const void *plain, Size len, Size pad);
+
+/*
+ * Open a value of that tenant.  SecretAlloc'd in the current context (one byte
+ * more than *plainlen, NUL).  SecretTryOpen: NULL for every cause alike.
+ * SecretOpen raises one and the same error for all of them.
+ */
+extern char *SecretTryOpen(const pg_uuid_t *tenant_id, SecretType type,
+						   const void *context, Size contextlen,
+						   const void *sealed, Size sealedlen, Size *plainlen);
+extern char *SecretOpen(const pg_uuid_t *tenant_id, SecretType type,
+						const void *context, Size contextlen,
+						const void *sealed, Size sealedlen, Size *plainlen);
+
+/* The identity's tenant; 28000 without an identity. */
+extern const pg_uuid_t *SecretTenant(void);
+
+/* --- use.c: who may, how often, and on the record ------------------------------ */
+
+typedef enum SecretOperation
+{
+	SECRET_DECRYPT, SECRET_HMAC_SIGN, SECRET_BLIND_INDEX
+} SecretOperation;
+
+/*
+ * Before a plaintext is used: the login is bulwark_secrets and within its scope
+ * for service operations, the limits of the principal and of the credential (NULL:
+ * none) allow it (53400), and the entry is durable (55000).  entity_type and
+ * entity_id are what the entry names.
+ */
+extern void SecretUse(SecretOperation operation, const char *entity_type, const char *entity_id,
+					  const pg_uuid_t *credential_id, const char *purpose);
+
+/* The limits alone, for what leaves no entry each time (data decrypts, blind indexes). */
+extern void SecretMeter(SecretOperation operation, const pg_uuid_t *credential_id);
+
+#endif							/* BULWARK_SECRETS_H */
