@@ -88,26 +88,10 @@ integer(Check *check, const char *name, int64_t *result)
 	return value != NULL && json_integer(value, result) && *result >= 0;
 }
 
-/* Bytes in base64, decoded where they lie; false where the value is none. */
-static bool
-decode(const JsonValue *value, bw_bytes *bytes)
-{
-	ssize_t		n;
-
-	if (value == NULL || value->type != JSON_STRING)
-		return false;
-	n = bw_base64_decode(value->text, value->len, (uint8_t *) value->text);
-	*bytes = (bw_bytes)
-	{
-		(uint8_t *) value->text, (size_t) n
-	};
-	return n >= 0;
-}
-
 static bool
 bytes(Check *check, const char *name, bw_bytes *result)
 {
-	return decode(member(check, name, JSON_STRING), result);
+	return json_base64(member(check, name, JSON_STRING), result);
 }
 
 /* --- earlier checkpoints ------------------------------------------------------------ */
@@ -361,7 +345,7 @@ take_runs(Check *check, const JsonValue *value)
 	check->run_end = block->first_leaf;
 	if (value == NULL || value->type == JSON_NULL)
 		return;
-	if (!decode(value, &runs))
+	if (!json_base64(value, &runs))
 	{
 		check_problem(check, -1, -1, "block %" PRIu64 ": its runs are not base64", block->number);
 		return;
@@ -562,12 +546,13 @@ line_entry(Check *check)
 		if (leaf.source == BW_SOURCE_SYSTEM && leaf.action == BW_ACTION_RETENTION)
 			check_problem(check, index, (int64_t) leaf.entry_id, "the content of a record of erasure is gone");
 	}
-	else if (!decode(content, &shown))
+	else if (!json_base64(content, &shown))
 		check_problem(check, index, (int64_t) leaf.entry_id, "its content is not base64");
 	else
 		check_content(check, index, &leaf, &shown);
 	if (fields != NULL)
-		check_fields(check, fields, index, &leaf, content != NULL, shown.data, shown.len);
+		check_fields(check, fields, index, &leaf,
+					 content != NULL && (content->type == JSON_NULL || shown.data != NULL), shown.data, shown.len);
 	return true;
 }
 
@@ -599,7 +584,7 @@ line_skip(Check *check)
 
 		while (level < 62 && (at & (((uint64_t) 2 << level) - 1)) == 0 && at + ((uint64_t) 2 << level) <= end)
 			level++;
-		if (n == nodes->size || !decode(node, &hash) || hash.len != BW_SHA256_LEN)
+		if (n == nodes->size || !json_base64(node, &hash) || hash.len != BW_SHA256_LEN)
 			stop(check, "line %" PRIu64 ": not the nodes of what is left out", check->lines);
 		bw_peaks_add_subtree(&check->peaks, level, hash.data);
 		compare_earlier(check);

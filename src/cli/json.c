@@ -394,3 +394,15 @@ json_integer(const JsonValue *value, int64_t *result)
 	*result = negative ? (int64_t) (0 - n) : (int64_t) n;
 	return true;
 }
+
+bool
+json_base64(const JsonValue *value, bw_bytes *bytes)
+{
+	ssize_t		n = -1;
+
+	if (value != NULL && value->type == JSON_STRING)
+		n = bw_base64_decode(value->text, value->len, (uint8_t *) value->text);
+	bytes->data = n < 0 ? NULL : (const uint8_t *) value->text;
+	bytes->len = n < 0 ? 0 : (size_t) n;
+	return n >= 0;
+}

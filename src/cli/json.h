@@ -7,6 +7,8 @@
 #ifndef BULWARK_JSON_H
 #define BULWARK_JSON_H
 
+#include "common/record.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,5 +53,7 @@ extern const JsonValue *json_get(const Json *json, const JsonValue *object, cons
 extern bool json_is(const JsonValue *value, const char *text);
 /* A number without fraction and exponent that fits; false where it is none. */
 extern bool json_integer(const JsonValue *value, int64_t *result);
+/* Bytes in base64, decoded where they lie; false, and no bytes, where the value is none. */
+extern bool json_base64(const JsonValue *value, bw_bytes *bytes);
 
 #endif							/* BULWARK_JSON_H */

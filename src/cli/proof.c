@@ -29,22 +29,6 @@ integer(const Json *json, const char *name, int64_t *result)
 	return value != NULL && json_integer(value, result) && *result >= 0;
 }
 
-/* Bytes in base64, decoded where they lie. */
-static bool
-decode(const JsonValue *value, bw_bytes *bytes)
-{
-	ssize_t		n;
-
-	if (value == NULL || value->type != JSON_STRING)
-		return false;
-	n = bw_base64_decode(value->text, value->len, (uint8_t *) value->text);
-	*bytes = (bw_bytes)
-	{
-		(uint8_t *) value->text, (size_t) n
-	};
-	return n >= 0;
-}
-
 /* The hashes of a path: their number, or -1. */
 static int
 path_of(const Json *json, bw_hash path[BW_PROOF_MAX])
@@ -58,7 +42,7 @@ path_of(const Json *json, bw_hash path[BW_PROOF_MAX])
 	value = json_first(array);
 	for (uint32_t i = 0; i < array->size; i++, value = json_next(json, value))
 	{
-		if (!decode(value, &hash) || hash.len != BW_HASH_LEN)
+		if (!json_base64(value, &hash) || hash.len != BW_HASH_LEN)
 			return -1;
 		memcpy(path[i], hash.data, BW_HASH_LEN);
 	}
@@ -145,8 +129,8 @@ judge(const Check *check, const Json *json, bw_checkpoint *checkpoint, bw_leaf *
 	int			n;
 
 	if (note == NULL || !integer(json, "leaf_index", &index) || !integer(json, "tree_size", &size) ||
-		!integer(json, "entry_id", &entry_id) || !decode(member(json, "leaf", JSON_STRING), &data) ||
-		!decode(member(json, "leaf_hash", JSON_STRING), &claimed) || (n = path_of(json, path)) < 0 ||
+		!integer(json, "entry_id", &entry_id) || !json_base64(member(json, "leaf", JSON_STRING), &data) ||
+		!json_base64(member(json, "leaf_hash", JSON_STRING), &claimed) || (n = path_of(json, path)) < 0 ||
 		data.len <= BW_LOG_ID_LEN || claimed.len != BW_HASH_LEN)
 		return "it is not a proof of this format";
 	if ((why = open_checkpoint(check, note, checkpoint)) != NULL)

@@ -435,6 +435,11 @@ describe('what is not an export', () => {
   test('an unknown type', () => first(lines => { lines[2].type = 'blocks'; }, /type that is not known/));
   test('a member twice', () => first(lines => { lines[1] = JSON.stringify(lines[1]).replace('{', '{"shape":"",'); }, /is not a shape/, false));
   test('a shape of another id', () => first(lines => { lines[1].shape = flip(lines[1].shape, -1); }, /not the one that its id names/));
+  test('a content that is no base64, beside fields', () => first(lines => {
+    const line = lines.find(line => line.type === 'entry');
+    line.content = `${line.content.slice(0, 40)}$${line.content.slice(41)}`;
+    line.fields = { ...line.fields, entity_id: '1' };
+  }, /content is not base64/, false));
   test('base64 with bits too many', () => first(lines => { lines[1].shape = lines[1].shape.replace(/.$/, 'x'); }, /is not a shape/));
   test('JSON that is none', () => {
     for (const bad of ['{', '[]', '"x"', '{"type":"end"', '{"type":"end",}', '{"type":"end"} x', '{"type":"\\ud800"}', '{"type":"\\q"}', `{"x":${'['.repeat(100)}${']'.repeat(100)}}`, '{"x":01}', '{"x":.5}'])
