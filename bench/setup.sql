@@ -56,9 +56,12 @@ ALTER TABLE bench.usual ENABLE ROW LEVEL SECURITY;
 CREATE POLICY usual ON bench.usual USING (tenant_id = current_setting('app.tenant')::uuid
 	AND affiliation_id = ANY (string_to_array(current_setting('app.affiliations'), ',')::uuid[]));
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA bench TO bench_app, bench_plain;
+-- There is no autovacuum here to have done it by now.  Commits are waited for, since a
+-- page becomes all-visible only when the commits of its rows are on disk.
+SET synchronous_commit = on;
 VACUUM ANALYZE bench.event, bench.skew, bench.usual;
--- There is no autovacuum here to have done it by now.
 VACUUM ANALYZE bulwark_internal.tenants, bulwark_internal.affiliations, bulwark_internal.principals, bulwark_internal.memberships;
+RESET synchronous_commit;
 SELECT bulwark.protect('bench.event', 'tenant_id', 'affiliation_id');
 SELECT bulwark.protect('bench.skew', 'tenant_id', 'affiliation_id');
 
