@@ -39,6 +39,7 @@ SQL_PARTS = \
 	src/tenancy/check_database.sql \
 	src/tenancy/isolation_check.sql \
 	src/secrets/tenant_key.sql \
+	src/secrets/credential.sql \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \
