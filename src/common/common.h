@@ -70,6 +70,45 @@ extern bool bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce
 						 void *out /* sealedlen - BW_AEAD_TAG_LEN */ );
 
 /*
+ * The same with a key that is used often: its CMAC subkey is computed once.  The
+ * cipher contexts are the process's and reused; bw_aead_forget() leaves no key of
+ * the last use in them.  Associated data in two parts, one after the other.
+ */
+typedef struct bw_xaes_key
+{
+	uint8_t		key[BW_AEAD_KEY_LEN];
+	uint8_t		k1[16];
+} bw_xaes_key;
+
+typedef struct bw_ad
+{
+	const void *head;
+	size_t		head_len;
+	const void *tail;			/* may be NULL */
+	size_t		tail_len;
+} bw_ad;
+
+extern bool bw_xaes_key_init(bw_xaes_key *prepared, const uint8_t key[BW_AEAD_KEY_LEN]);
+extern bool bw_xaes_seal(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+						 const void *plain, size_t len, uint8_t *out);
+extern bool bw_xaes_open(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+						 const uint8_t *sealed, size_t sealedlen, void *out);
+extern void bw_aead_forget(void);
+
+/* AES-256-GCM with a 96-bit nonce, which must never repeat: the layer below. */
+#define BW_GCM_NONCE_LEN	12
+extern bool bw_gcm_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
+						const void *plain, size_t len, uint8_t *out);
+extern bool bw_gcm_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
+						const uint8_t *sealed, size_t sealedlen, void *out);
+
+/* XChaCha20-Poly1305 (libsodium), laid out as XAES. */
+extern bool bw_xchacha_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+							const void *plain, size_t len, uint8_t *out);
+extern bool bw_xchacha_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+							const uint8_t *sealed, size_t sealedlen, void *out);
+
+/*
  * A root key as text: 64 hex digits and at most one newline.  Its id, which may
  * be shown, is the start of HKDF(key, "", "bulwark root key id v1").
  */

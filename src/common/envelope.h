@@ -21,6 +21,8 @@
 #define BW_ENVELOPE_HEADER_LEN	(2 + 1 + 1 + 1 + BW_ENVELOPE_KEY_ID_LEN + BW_ENVELOPE_NONCE_LEN)
 #define BW_ENVELOPE_OVERHEAD	(BW_ENVELOPE_HEADER_LEN + BW_ENVELOPE_TAG_LEN)
 
+#define BW_ENVELOPE_TEXT_MAX	((size_t) 0x3fffff00)	/* less than a varlena's */
+
 #define BW_ENVELOPE_PADDED		0x01	/* flag: a length before, padding behind the text */
 
 typedef enum bw_suite
@@ -42,10 +44,17 @@ typedef struct bw_envelope
 /* False: not an envelope of a version, suite and flags that are known. */
 extern bool bw_envelope_parse(const uint8_t *data, size_t len, bw_envelope *envelope);
 
-/* A key with its cipher contexts, prepared once; NULL: out of memory. */
-typedef struct bw_envelope_key bw_envelope_key;
-extern bw_envelope_key *bw_envelope_key_new(const uint8_t key[BW_ENVELOPE_KEY_LEN]);
-extern void bw_envelope_key_free(bw_envelope_key *key);	/* wiped */
+/*
+ * A key prepared for use.  It holds secrets and nothing that must be released:
+ * put it where memory is not dumped, and wipe it.
+ */
+typedef struct bw_envelope_key
+{
+	bw_xaes_key xaes;
+	uint8_t		xchacha[BW_AEAD_KEY_LEN];
+} bw_envelope_key;
+
+extern bool bw_envelope_key_init(bw_envelope_key *prepared, const uint8_t key[BW_ENVELOPE_KEY_LEN]);
 /* HKDF of the key: commits to it, which the suites do not. */
 extern bool bw_envelope_key_id(const uint8_t key[BW_ENVELOPE_KEY_LEN],
 							   uint8_t id[BW_ENVELOPE_KEY_ID_LEN]);
@@ -61,11 +70,11 @@ typedef struct bw_binding
 
 /* Length of the envelope of len bytes, padded to multiples of pad (0: not); 0: too long. */
 extern size_t bw_envelope_len(size_t len, size_t pad);
-extern bool bw_envelope_seal(bw_envelope_key *key, bw_suite suite,
+extern bool bw_envelope_seal(const bw_envelope_key *key, bw_suite suite,
 							 const uint8_t nonce[BW_ENVELOPE_NONCE_LEN], const bw_binding *binding,
 							 const void *plain, size_t len, size_t pad, uint8_t *out);
 /* out: room for sealed_len bytes; *len the text's.  False for every cause, out then wiped. */
-extern bool bw_envelope_open(bw_envelope_key *key, const bw_envelope *envelope,
+extern bool bw_envelope_open(const bw_envelope_key *key, const bw_envelope *envelope,
 							 const uint8_t *data, const bw_binding *binding,
 							 uint8_t *out, size_t *len);
 

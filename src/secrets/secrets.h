@@ -36,7 +36,7 @@ typedef struct TenantKey
 	pg_uuid_t	tenant_id;
 	int32		version;
 	uint8		key_id[BW_ENVELOPE_KEY_ID_LEN];
-	bw_envelope_key *key;		/* prepared for use */
+	const bw_envelope_key *key; /* prepared for use */
 } TenantKey;
 
 /* The active key of a tenant, made if it has none.  55000 without a root key,
@@ -48,9 +48,34 @@ extern const TenantKey *TenantKeyActive(const pg_uuid_t *tenant_id);
  * key or component store. */
 extern const TenantKey *TenantKeyById(const uint8 key_id[BW_ENVELOPE_KEY_ID_LEN]);
 
-/* HMAC-SHA256 under the tenant's index key, domain-separated by label. */
+/*
+ * HMAC-SHA256 under the tenant's index key, domain-separated by label.  The key is
+ * made if there is none.  Raises as TenantKeyActive does.
+ */
 extern void TenantIndexHmac(const pg_uuid_t *tenant_id, const char *label,
 							const void *data, Size len, uint8 out[BW_SHA256_LEN]);
+
+/*
+ * The tenant's X25519 key for sealed boxes (crypto_box_seal), made if there is
+ * none.  Its id is the start of SHA-256("bulwark box key v1" || public key), so that
+ * a client can compute it.  Raises as TenantKeyActive does.
+ */
+#define TENANT_BOX_PUBLIC_LEN	32
+extern void TenantBoxPublic(const pg_uuid_t *tenant_id, uint8 key_id[BW_ENVELOPE_KEY_ID_LEN],
+							uint8 public_key[TENANT_BOX_PUBLIC_LEN]);
+/*
+ * Open a sealed box with the tenant's active box key, whose id is returned for
+ * comparison with the one inside; NULL for every cause alike, sealed to a retired
+ * key among them.  SecretAlloc'd in the current context, with a NUL behind.
+ */
+extern char *TenantBoxOpen(const pg_uuid_t *tenant_id, const void *sealed, Size sealedlen,
+						   uint8 key_id[BW_ENVELOPE_KEY_ID_LEN], Size *plainlen);
+
+/*
+ * Asked before a tenant's keys are destroyed: raise to forbid it (a legal hold).
+ */
+typedef void (*TenantKeyHold) (const pg_uuid_t *tenant_id);
+extern void TenantKeyHoldRegister(TenantKeyHold hold);
 
 /* --- envelope.c: values ------------------------------------------------------- */
 
