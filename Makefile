@@ -38,6 +38,7 @@ SQL_PARTS = \
 	src/tenancy/check_rows.sql \
 	src/tenancy/check_database.sql \
 	src/tenancy/isolation_check.sql \
+	src/secrets/tenant_key.sql \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \

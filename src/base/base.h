@@ -205,6 +205,26 @@ extern void XactInit(void);
 typedef void (*RelationWatcher) (Datum arg, Oid relid);
 extern void RelationWatch(RelationWatcher watcher);
 
+/* --- command.c: a shell command within a time limit --------------------------- */
+
+typedef struct ShellCommand
+{
+	const char *text;			/* for the shell, ... */
+	const char *arguments[2];	/* ... which knows these as $1 and $2; may be NULL */
+	const void *input;			/* at most 4096 bytes */
+	Size		input_len;
+	char	   *output;
+	Size		output_cap;		/* filled to that, it is too much */
+	Size		output_len;
+	const char *expected;		/* what it may print at most, in words */
+	int			timeout;		/* seconds */
+	int			result;			/* as waitpid() has it */
+} ShellCommand;
+#define COMMAND_PROBLEM_LEN	256
+/* True when it has ended by itself in time; else problem says why not, in words
+ * that hold nothing of what it printed, and output is wiped. */
+extern bool CommandRun(ShellCommand *command, char problem[COMMAND_PROBLEM_LEN]);
+
 /* --- audit.c: audit-event sink: the ledger registers, others report --------- */
 typedef enum AuditDurability
 {

@@ -50,6 +50,9 @@ typedef struct bw_hmac_key
 extern void bw_hmac_key_init(bw_hmac_key *keyed, const uint8_t *key, size_t keylen);
 extern void bw_hmac_sha256_keyed(const bw_hmac_key *keyed, const void *data, size_t len,
 								 uint8_t out[BW_SHA256_LEN]);
+/* Of a label behind its length (4), then the data. */
+extern void bw_hmac_sha256_labelled(const bw_hmac_key *keyed, const char *label,
+									const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
 extern bool bw_equal(const void *a, const void *b, size_t len);	/* constant time */
 extern bool bw_hkdf_sha256(const uint8_t *ikm, size_t ikmlen,
 						   const uint8_t *salt, size_t saltlen,
@@ -76,6 +79,7 @@ extern bool bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce
  */
 typedef struct bw_xaes_key
 {
+	uint64_t	serial;			/* of this key among the process's, never 0 */
 	uint8_t		key[BW_AEAD_KEY_LEN];
 	uint8_t		k1[16];
 } bw_xaes_key;

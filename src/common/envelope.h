@@ -70,7 +70,8 @@ typedef struct bw_binding
 
 /* Length of the envelope of len bytes, padded to multiples of pad (0: not); 0: too long. */
 extern size_t bw_envelope_len(size_t len, size_t pad);
-extern bool bw_envelope_seal(const bw_envelope_key *key, bw_suite suite,
+extern bool bw_envelope_seal(const bw_envelope_key *key,
+							 const uint8_t key_id[BW_ENVELOPE_KEY_ID_LEN], bw_suite suite,
 							 const uint8_t nonce[BW_ENVELOPE_NONCE_LEN], const bw_binding *binding,
 							 const void *plain, size_t len, size_t pad, uint8_t *out);
 /* out: room for sealed_len bytes; *len the text's.  False for every cause, out then wiped. */

@@ -47,4 +47,9 @@ extern void KeyringWrap(const uint8 *key, Size keylen, const void *context, Size
 extern bool KeyringUnwrap(const uint8 *wrapped, Size wrappedlen, const void *context,
 						  Size contextlen, uint8 *key, Size keylen);
 
+/* The id of the root key that a key is wrapped by; is it in the ring? */
+extern bool KeyringHoldsRootOf(const uint8 *wrapped, Size wrappedlen, uint8 id[ROOT_KEY_ID_LEN]);
+/* The file that the current root key is configured to come from, or "". */
+extern const char *KeyringFile(void);
+
 #endif							/* BULWARK_KEYRING_H */

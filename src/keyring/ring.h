@@ -8,7 +8,7 @@
 #include "keyring/keyring.h"
 
 #define KEY_ID_HEX_LEN	(2 * ROOT_KEY_ID_LEN)
-#define PROBLEM_LEN		256
+#define PROBLEM_LEN		COMMAND_PROBLEM_LEN
 
 /*
  * A provider knows how to get a root key from outside: one setting a slot says

@@ -91,6 +91,21 @@ root_with_id(const uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
 	return false;
 }
 
+bool
+KeyringHoldsRootOf(const uint8 *wrapped, Size wrappedlen, uint8 id[ROOT_KEY_ID_LEN])
+{
+	uint8		root[ROOT_KEY_LEN];
+	bool		holds;
+
+	memset(id, 0, ROOT_KEY_ID_LEN);
+	if (wrappedlen < sizeof(WrapHeader))
+		return false;
+	memcpy(id, wrapped + offsetof(WrapHeader, root_id), ROOT_KEY_ID_LEN);
+	holds = root_with_id(id, root);
+	bw_wipe(root, sizeof(root));
+	return holds;
+}
+
 /* False for every cause alike; key is then wiped. */
 bool
 KeyringUnwrap(const uint8 *wrapped, Size wrappedlen, const void *context, Size contextlen,

@@ -9,7 +9,7 @@
  *		names they are slowed together.  Time is the monotonic clock, which nobody
  *		sets ahead.
  */
-#include "secrets/meter.h"
+#include "secrets/use.h"
 
 #include "common/hashfn.h"
 #include "miscadmin.h"

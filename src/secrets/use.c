@@ -6,11 +6,10 @@
  *		no SET ROLE lends this right.  The entry is on disk before anything is
  *		opened, whatever becomes of the transaction.
  */
-#include "secrets/secrets.h"
+#include "secrets/use.h"
 
 #include "access/parallel.h"
 #include "miscadmin.h"
-#include "secrets/meter.h"
 
 #define PURPOSE_MAX		1000	/* bytes */
 
@@ -24,8 +23,8 @@ refuse_login(const char *detail)
 }
 
 /* A login of a trusted back end, in a tenant of its scope. */
-static void
-require_service(const pg_uuid_t *tenant_id)
+void
+SecretRequireService(const pg_uuid_t *tenant_id)
 {
 	Oid			login = GetSessionUserId();
 
@@ -52,8 +51,8 @@ check_purpose(const char *purpose)
 }
 
 void
-SecretUse(SecretOperation operation, const char *entity_type, const char *entity_id,
-		  const pg_uuid_t *credential_id, const char *purpose)
+SecretUseVersion(SecretOperation operation, const char *entity_type, const char *entity_id,
+				 const pg_uuid_t *credential_id, const char *purpose, const char *version)
 {
 	AuditEvent	event = {
 		.action = "decrypt",
@@ -68,8 +67,15 @@ SecretUse(SecretOperation operation, const char *entity_type, const char *entity
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("secrets cannot be used in a parallel worker")));
 	check_purpose(purpose);
-	require_service(event.tenant_id);
+	SecretRequireService(event.tenant_id);
 	SecretMeter(operation, credential_id);
-	event.detail = AuditDetail("operation", SecretOperationName(operation), "purpose", purpose, NULL);
+	event.detail = AuditDetail("operation", SecretOperationName(operation), "purpose", purpose, "version", version, NULL);
 	AuditEmit(&event);
+}
+
+void
+SecretUse(SecretOperation operation, const char *entity_type, const char *entity_id,
+		  const pg_uuid_t *credential_id, const char *purpose)
+{
+	SecretUseVersion(operation, entity_type, entity_id, credential_id, purpose, NULL);
 }

@@ -1,0 +1,138 @@
+/*
+ * envelope.c
+ *		Values sealed and opened for a tenant.
+ */
+#include "secrets/keys.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#define NONCES_AT_ONCE	32
+
+static const struct config_enum_entry suite_options[] = {
+	{"xaes-256-gcm", BW_SUITE_XAES_256_GCM, false},
+	{"xchacha20-poly1305", BW_SUITE_XCHACHA20_POLY1305, false},
+	{NULL, 0, false}
+};
+
+static int	suite = BW_SUITE_XAES_256_GCM;	/* bulwark.encryption_suite */
+
+/*
+ * Nonces, drawn from the kernel's generator many at a time.  A process takes none
+ * that it has not drawn itself: one that was forked has its parent's buffer, but not
+ * its pid.  What was taken is wiped, so that it cannot be taken again.
+ */
+static uint8 nonces[NONCES_AT_ONCE][BW_ENVELOPE_NONCE_LEN];
+static int	nonces_left = 0;
+static int	nonces_pid = 0;
+
+static void
+next_nonce(uint8 nonce[BW_ENVELOPE_NONCE_LEN])
+{
+	if (unlikely(nonces_left == 0 || nonces_pid != MyProcPid))
+	{
+		nonces_left = 0;
+		if (!bw_random(nonces, sizeof(nonces)))
+			elog(ERROR, "could not make random bytes");
+		nonces_pid = MyProcPid;
+		nonces_left = NONCES_AT_ONCE;
+	}
+	nonces_left--;
+	memcpy(nonce, nonces[nonces_left], BW_ENVELOPE_NONCE_LEN);
+	sodium_memzero(nonces[nonces_left], BW_ENVELOPE_NONCE_LEN);
+}
+
+const pg_uuid_t *
+SecretTenant(void)
+{
+	const EffectiveIdentity *effective = IdentityCurrent();
+
+	if (effective == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("no identity is in force"),
+				 errhint("Prove one first, with a ticket or bulwark.authenticate().")));
+	return &effective->identity.tenant_id;
+}
+
+/* The varlena of a value of that length, with its header. */
+static bytea *
+envelope_alloc(Size len, Size pad)
+{
+	Size		total = bw_envelope_len(len, pad);
+	bytea	   *result;
+
+	if (total == 0 || !AllocSizeIsValid(total + VARHDRSZ))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the value is too long to be encrypted")));
+	result = palloc(total + VARHDRSZ);
+	SET_VARSIZE(result, total + VARHDRSZ);
+	return result;
+}
+
+bytea *
+SecretSeal(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
+		   const void *plain, Size len, Size pad)
+{
+	bw_binding	binding = {tenant_id->data, (uint8) type, context, contextlen};
+	bytea	   *result = envelope_alloc(len, pad);
+	const TenantKey *key = TenantKeyActive(tenant_id);
+	uint8		nonce[BW_ENVELOPE_NONCE_LEN];
+
+	next_nonce(nonce);
+	if (!bw_envelope_seal(key->key, key->key_id, (bw_suite) suite, nonce, &binding, plain, len, pad,
+						  (uint8 *) VARDATA(result)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not encrypt a value")));
+	return result;
+}
+
+char *
+SecretTryOpen(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
+			  const void *sealed, Size sealedlen, Size *plainlen)
+{
+	bw_binding	binding = {tenant_id->data, (uint8) type, context, contextlen};
+	bw_envelope envelope;
+	const TenantKey *key;
+	char	   *plain;
+	size_t		len;
+
+	if (!bw_envelope_parse(sealed, sealedlen, &envelope))
+		return NULL;
+	key = TenantKeyById(envelope.key_id);
+	if (key == NULL || memcmp(&key->tenant_id, tenant_id, UUID_LEN) != 0)
+		return NULL;
+	plain = SecretAlloc(CurrentMemoryContext, envelope.sealed_len + 1);
+	if (!bw_envelope_open(key->key, &envelope, sealed, &binding, (uint8 *) plain, &len))
+		return NULL;
+	plain[len] = '\0';
+	*plainlen = len;
+	return plain;
+}
+
+char *
+SecretOpen(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
+		   const void *sealed, Size sealedlen, Size *plainlen)
+{
+	char	   *plain = SecretTryOpen(tenant_id, type, context, contextlen, sealed, sealedlen, plainlen);
+
+	if (plain == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the value cannot be decrypted"),
+				 errdetail("It belongs to another tenant, type or context, has been altered, or its key is no longer in use.")));
+	return plain;
+}
+
+void
+EnvelopeInit(void)
+{
+	DefineCustomEnumVariable("bulwark.encryption_suite",
+							 "Cipher that new values are encrypted with.",
+							 "Values of either are decrypted.",
+							 &suite, BW_SUITE_XAES_256_GCM, suite_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
