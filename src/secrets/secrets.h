@@ -109,6 +109,11 @@ extern bytea *SecretReseal(SecretType type, const void *sealed, Size sealedlen);
 extern bool SecretInspect(const void *sealed, Size sealedlen, uint8 key_id[BW_ENVELOPE_KEY_ID_LEN],
 						  bool *has_context);
 
+/* The same as varlena, SecretAlloc'd: what a function returns. */
+extern bytea *SecretOpenValue(const pg_uuid_t *tenant_id, SecretType type,
+							  const void *context, Size contextlen,
+							  const void *sealed, Size sealedlen);
+
 /* The identity's tenant; 28000 without an identity. */
 extern const pg_uuid_t *SecretTenant(void);
 
@@ -130,5 +135,16 @@ extern void SecretUse(SecretOperation operation, const char *entity_type, const 
 
 /* The limits alone, for what leaves no entry each time (data decrypts, blind indexes). */
 extern void SecretMeter(SecretOperation operation, const pg_uuid_t *credential_id);
+
+/* --- derived.c: nothing keeps a plaintext ---------------------------------------- */
+
+/* Call before a plaintext is given out: 0A000 while a command is at work that keeps
+ * what it computes (an index, a materialized view, a table made from a query). */
+extern void DerivedRefuse(void);
+extern void DerivedInit(void);
+
+/* --- value.c, leak.c ---------------------------------------------------------------- */
+extern void ValueInit(void);
+extern void LeakInit(void);
 
 #endif							/* BULWARK_SECRETS_H */

@@ -202,6 +202,23 @@ extern bool HideSecrets(char *text);
 extern void HideInit(void);
 
 /*
+ * constant.c: statements that name a function which takes plaintexts, by these
+ * names.  Their constants are shown nowhere.
+ */
+extern void HideConstantsOf(const char *const *names, int n);
+/* The first of these names in text; NULL: none. */
+extern const char *FindHiddenWord(const char *text);
+/*
+ * Overwrite every string in text, and numbers from there on (NULL: none).  What is in
+ * double quotes is a name, input that is hidden too, or a statement to be read on.
+ */
+typedef enum QuotedIs
+{
+	QUOTED_NAME, QUOTED_INPUT, QUOTED_STATEMENT
+} QuotedIs;
+extern void HideConstants(char *text, const char *numbers_from, QuotedIs quoted);
+
+/*
  * introspection.c: what an application login may ask the server about its work.
  * A statement begins with IntrospectionBegin().
  */
