@@ -90,9 +90,13 @@ SecretSeal(const pg_uuid_t *tenant_id, SecretType type, const void *context, Siz
 	return result;
 }
 
-char *
-SecretTryOpen(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
-			  const void *sealed, Size sealedlen, Size *plainlen)
+/*
+ * The opened value behind room bytes for a header, and a NUL; NULL if it does not
+ * open.
+ */
+static char *
+try_open(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
+		 const void *sealed, Size sealedlen, Size room, Size *plainlen)
 {
 	bw_binding	binding = {tenant_id->data, (uint8) type, context, contextlen};
 	bw_envelope envelope;
@@ -105,12 +109,28 @@ SecretTryOpen(const pg_uuid_t *tenant_id, SecretType type, const void *context, 
 	key = TenantKeyById(envelope.key_id);
 	if (key == NULL || memcmp(&key->tenant_id, tenant_id, UUID_LEN) != 0)
 		return NULL;
-	plain = SecretAlloc(CurrentMemoryContext, envelope.sealed_len + 1);
-	if (!bw_envelope_open(key->key, &envelope, sealed, &binding, (uint8 *) plain, &len))
+	plain = SecretAlloc(CurrentMemoryContext, room + envelope.sealed_len + 1);
+	if (!bw_envelope_open(key->key, &envelope, sealed, &binding, (uint8 *) plain + room, &len))
 		return NULL;
-	plain[len] = '\0';
+	plain[room + len] = '\0';
 	*plainlen = len;
 	return plain;
+}
+
+BW_NORETURN static void
+refuse_value(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the value cannot be decrypted"),
+			 errdetail("It belongs to another tenant, type or context, has been altered, or its key is no longer in use.")));
+}
+
+char *
+SecretTryOpen(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
+			  const void *sealed, Size sealedlen, Size *plainlen)
+{
+	return try_open(tenant_id, type, context, contextlen, sealed, sealedlen, 0, plainlen);
 }
 
 char *
@@ -120,11 +140,21 @@ SecretOpen(const pg_uuid_t *tenant_id, SecretType type, const void *context, Siz
 	char	   *plain = SecretTryOpen(tenant_id, type, context, contextlen, sealed, sealedlen, plainlen);
 
 	if (plain == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the value cannot be decrypted"),
-				 errdetail("It belongs to another tenant, type or context, has been altered, or its key is no longer in use.")));
+		refuse_value();
 	return plain;
+}
+
+bytea *
+SecretOpenValue(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
+				const void *sealed, Size sealedlen)
+{
+	Size		len;
+	char	   *value = try_open(tenant_id, type, context, contextlen, sealed, sealedlen, VARHDRSZ, &len);
+
+	if (value == NULL)
+		refuse_value();
+	SET_VARSIZE(value, VARHDRSZ + len);
+	return (bytea *) value;
 }
 
 void

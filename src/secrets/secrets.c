@@ -3,6 +3,7 @@
  *		Start-up of this room.
  */
 #include "secrets/keys.h"
+#include "secrets/use.h"
 
 void
 SecretsInit(void)
@@ -11,4 +12,10 @@ SecretsInit(void)
 	ComponentInit();
 	TenantKeyInit();
 	EnvelopeInit();
+	MeterInit();
+	ContentInit();
+	ValueInit();
+	BoxInit();
+	DerivedInit();
+	LeakInit();
 }
