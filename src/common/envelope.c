@@ -12,11 +12,12 @@
 
 #define KEY_ID_LABEL	"bulwark envelope key id v1"
 #define XCHACHA_LABEL	"bulwark xchacha20-poly1305 v1"
+#define CONTEXT_LABEL	"bulwark context v1"
 
 #define MAGIC_0			0xf8
 #define MAGIC_1			'B'
 #define VERSION			1
-#define KNOWN_FLAGS		BW_ENVELOPE_PADDED
+#define KNOWN_FLAGS		(BW_ENVELOPE_PADDED | BW_ENVELOPE_CONTEXT)
 
 #define AT_VERSION		2
 #define AT_SUITE		3
@@ -26,8 +27,7 @@
 
 #define LENGTH_LEN		4		/* of each part of the associated data, and of a padded text */
 #define TENANT_LEN		16
-/* All of the associated data but the context, which is the last. */
-#define AD_HEAD_LEN		(LENGTH_LEN + BW_ENVELOPE_HEADER_LEN + LENGTH_LEN + TENANT_LEN + LENGTH_LEN + 1 + LENGTH_LEN)
+#define AD_LEN			(LENGTH_LEN + BW_ENVELOPE_HEADER_LEN + LENGTH_LEN + TENANT_LEN + LENGTH_LEN + 1)
 
 bool
 bw_envelope_key_id(const uint8_t key[BW_ENVELOPE_KEY_LEN], uint8_t id[BW_ENVELOPE_KEY_ID_LEN])
@@ -76,13 +76,13 @@ padded_len(size_t len, size_t pad)
 }
 
 size_t
-bw_envelope_len(size_t len, size_t pad)
+bw_envelope_len(size_t len, size_t pad, bool context)
 {
 	size_t		inner;
 
 	if (len > BW_ENVELOPE_TEXT_MAX || pad > BW_ENVELOPE_TEXT_MAX)
 		return 0;
-	inner = padded_len(len, pad);
+	inner = padded_len(len, pad) + (context ? BW_CONTEXT_LEN : 0);
 	return inner > BW_ENVELOPE_TEXT_MAX ? 0 : inner + BW_ENVELOPE_OVERHEAD;
 }
 
@@ -101,20 +101,27 @@ put_part(uint8_t **at, const void *part, size_t len)
 	*at += len;
 }
 
-/* Header, tenant, type and context, each behind its length; false: too long. */
-static bool
-bind_to(const uint8_t *header, const bw_binding *binding, uint8_t head[AD_HEAD_LEN], bw_ad *ad)
+/* Header, tenant and type, each behind its length. */
+static void
+bind_to(const uint8_t *header, const bw_binding *binding, uint8_t bytes[AD_LEN], bw_ad *ad)
 {
-	uint8_t    *at = head;
+	uint8_t    *at = bytes;
 
-	if (binding->context_len > BW_ENVELOPE_TEXT_MAX)
-		return false;
 	put_part(&at, header, BW_ENVELOPE_HEADER_LEN);
 	put_part(&at, binding->tenant, TENANT_LEN);
 	put_part(&at, &binding->type, 1);
-	put_length(&at, binding->context_len);
-	*ad = (bw_ad) {head, AD_HEAD_LEN, binding->context, binding->context_len};
-	return true;
+	*ad = (bw_ad) {bytes, AD_LEN, NULL, 0};
+}
+
+/*
+ * What stands for a context, encrypted with the text: so a value can be moved to
+ * another key by who does not know the context.  A digest without a key, for it
+ * must be the same under the next one; nobody sees it.
+ */
+static void
+commit_to(const bw_binding *binding, uint8_t commitment[BW_CONTEXT_LEN])
+{
+	bw_sha256_two(CONTEXT_LABEL, strlen(CONTEXT_LABEL), binding->context, binding->context_len, commitment);
 }
 
 static bool
@@ -141,38 +148,56 @@ pad_text(const void *plain, size_t len, size_t inner, uint8_t *out)
 	memset(out + len, 0, inner - LENGTH_LEN - len);
 }
 
-/* key_id is the key's own.  Writes bw_envelope_len(len, pad) bytes. */
+static void
+put_header(uint8_t *out, bw_suite suite, uint8_t flags, const uint8_t *key_id, const uint8_t *nonce)
+{
+	out[0] = MAGIC_0;
+	out[1] = MAGIC_1;
+	out[AT_VERSION] = VERSION;
+	out[AT_SUITE] = (uint8_t) suite;
+	out[AT_FLAGS] = flags;
+	memcpy(out + AT_KEY_ID, key_id, BW_ENVELOPE_KEY_ID_LEN);
+	memcpy(out + AT_NONCE, nonce, BW_ENVELOPE_NONCE_LEN);
+}
+
+/* Behind the header that stands in out; inner may lie where the ciphertext goes. */
+static bool
+seal_inner(const bw_envelope_key *key, const bw_binding *binding, const void *inner, size_t len, uint8_t *out)
+{
+	uint8_t		bytes[AD_LEN];
+	uint8_t    *sealed = out + BW_ENVELOPE_HEADER_LEN;
+	bw_ad		ad;
+
+	bind_to(out, binding, bytes, &ad);
+	if (seal_by_suite(key, (bw_suite) out[AT_SUITE], out + AT_NONCE, &ad, inner, len, sealed))
+		return true;
+	bw_wipe(sealed, len + BW_ENVELOPE_TAG_LEN);
+	return false;
+}
+
+/* key_id is the key's own.  Writes bw_envelope_len() bytes. */
 bool
 bw_envelope_seal(const bw_envelope_key *key, const uint8_t key_id[BW_ENVELOPE_KEY_ID_LEN], bw_suite suite,
 				 const uint8_t nonce[BW_ENVELOPE_NONCE_LEN], const bw_binding *binding,
 				 const void *plain, size_t len, size_t pad, uint8_t *out)
 {
-	uint8_t		head[AD_HEAD_LEN];
+	bool		context = binding->context_len > 0;
 	uint8_t    *sealed = out + BW_ENVELOPE_HEADER_LEN;
-	bw_ad		ad;
-	size_t		inner;
+	size_t		padded;
 
-	if (bw_envelope_len(len, pad) == 0)
+	if (bw_envelope_len(len, pad, context) == 0)
 		return false;
-	inner = padded_len(len, pad);
-	out[0] = MAGIC_0;
-	out[1] = MAGIC_1;
-	out[AT_VERSION] = VERSION;
-	out[AT_SUITE] = (uint8_t) suite;
-	out[AT_FLAGS] = pad > 0 ? BW_ENVELOPE_PADDED : 0;
-	memcpy(out + AT_KEY_ID, key_id, BW_ENVELOPE_KEY_ID_LEN);
-	memcpy(out + AT_NONCE, nonce, BW_ENVELOPE_NONCE_LEN);
-	if (!bind_to(out, binding, head, &ad))
-		return false;
+	padded = padded_len(len, pad);
+	put_header(out, suite, (pad > 0 ? BW_ENVELOPE_PADDED : 0) | (context ? BW_ENVELOPE_CONTEXT : 0), key_id, nonce);
+	if (pad == 0 && !context)
+		return seal_inner(key, binding, plain, len, out);
 	if (pad > 0)
-	{
-		pad_text(plain, len, inner, sealed);
-		plain = sealed;
-	}
-	if (seal_by_suite(key, suite, nonce, &ad, plain, inner, sealed))
-		return true;
-	bw_wipe(sealed, inner + BW_ENVELOPE_TAG_LEN);
-	return false;
+		pad_text(plain, len, padded, sealed);
+	else if (len > 0)
+		memcpy(sealed, plain, len);
+	if (context)
+		commit_to(binding, sealed + padded);
+	return seal_inner(key, binding, sealed, padded + (context ? BW_CONTEXT_LEN : 0), out);
 }
 
 static bool
@@ -211,20 +236,56 @@ unpad_text(uint8_t *out, size_t inner, size_t *len)
 	return true;
 }
 
+/* Drop the commitment at the end; false unless it is that of the context. */
+static bool
+check_context(const bw_envelope *envelope, const bw_binding *binding, uint8_t *out, size_t *inner)
+{
+	uint8_t		commitment[BW_CONTEXT_LEN];
+	bool		same;
+
+	if ((envelope->flags & BW_ENVELOPE_CONTEXT) == 0)
+		return binding->context_len == 0;
+	if (binding->context_len == 0 || *inner < BW_CONTEXT_LEN)
+		return false;
+	*inner -= BW_CONTEXT_LEN;
+	commit_to(binding, commitment);
+	same = bw_equal(out + *inner, commitment, BW_CONTEXT_LEN);
+	bw_wipe(out + *inner, BW_CONTEXT_LEN);
+	return same;
+}
+
 /* data: where the envelope begins, as it was parsed. */
 bool
 bw_envelope_open(const bw_envelope_key *key, const bw_envelope *envelope, const uint8_t *data,
 				 const bw_binding *binding, uint8_t *out, size_t *len)
 {
-	uint8_t		head[AD_HEAD_LEN];
+	uint8_t		bytes[AD_LEN];
 	bw_ad		ad;
 	size_t		inner = envelope->sealed_len - BW_ENVELOPE_TAG_LEN;
 
-	if (!bind_to(data, binding, head, &ad) || !open_by_suite(key, envelope, &ad, out))
+	bind_to(data, binding, bytes, &ad);
+	if (!open_by_suite(key, envelope, &ad, out))
 		return false;
 	*len = inner;
-	if ((envelope->flags & BW_ENVELOPE_PADDED) == 0 || unpad_text(out, inner, len))
+	if (check_context(envelope, binding, out, len) &&
+		((envelope->flags & BW_ENVELOPE_PADDED) == 0 || unpad_text(out, *len, len)))
 		return true;
 	bw_wipe(out, inner);
 	return false;
+}
+
+bool
+bw_envelope_reseal(const bw_envelope_key *from, const bw_envelope *envelope, const uint8_t *data,
+				   const bw_envelope_key *to, const uint8_t to_id[BW_ENVELOPE_KEY_ID_LEN], bw_suite suite,
+				   const uint8_t nonce[BW_ENVELOPE_NONCE_LEN], const bw_binding *binding, uint8_t *out)
+{
+	uint8_t		bytes[AD_LEN];
+	uint8_t    *sealed = out + BW_ENVELOPE_HEADER_LEN;
+	bw_ad		ad;
+
+	bind_to(data, binding, bytes, &ad);
+	if (!open_by_suite(from, envelope, &ad, sealed))
+		return false;
+	put_header(out, suite, envelope->flags, to_id, nonce);
+	return seal_inner(to, binding, sealed, envelope->sealed_len - BW_ENVELOPE_TAG_LEN, out);
 }

@@ -5,8 +5,9 @@
  *		magic F8 'B' | version (1) | suite (1) | flags (1) | key id (16) |
  *		nonce (24) | ciphertext | tag (16)
  *
- * The header up to the nonce, the tenant, the type and the context are associated
- * data, each length-prefixed.  The magic is not valid UTF-8: an envelope is never
+ * The header up to the nonce, the tenant and the type are associated data, each
+ * length-prefixed.  A context, if there is one, is bound by a commitment to it behind
+ * the text, inside the ciphertext: so a value can move to another key without it.  The magic is not valid UTF-8: an envelope is never
  * mistaken for text, nor text for an envelope.
  */
 #ifndef BULWARK_ENVELOPE_H
@@ -24,6 +25,8 @@
 #define BW_ENVELOPE_TEXT_MAX	((size_t) 0x3fffff00)	/* less than a varlena's */
 
 #define BW_ENVELOPE_PADDED		0x01	/* flag: a length before, padding behind the text */
+#define BW_ENVELOPE_CONTEXT		0x02	/* flag: then a commitment to a context, not empty */
+#define BW_CONTEXT_LEN			32
 
 typedef enum bw_suite
 {
@@ -68,8 +71,9 @@ typedef struct bw_binding
 	size_t		context_len;
 } bw_binding;
 
-/* Length of the envelope of len bytes, padded to multiples of pad (0: not); 0: too long. */
-extern size_t bw_envelope_len(size_t len, size_t pad);
+/* Length of the envelope of len bytes, padded to multiples of pad (0: not), with a
+ * context or without; 0: too long. */
+extern size_t bw_envelope_len(size_t len, size_t pad, bool context);
 extern bool bw_envelope_seal(const bw_envelope_key *key,
 							 const uint8_t key_id[BW_ENVELOPE_KEY_ID_LEN], bw_suite suite,
 							 const uint8_t nonce[BW_ENVELOPE_NONCE_LEN], const bw_binding *binding,
@@ -78,5 +82,14 @@ extern bool bw_envelope_seal(const bw_envelope_key *key,
 extern bool bw_envelope_open(const bw_envelope_key *key, const bw_envelope *envelope,
 							 const uint8_t *data, const bw_binding *binding,
 							 uint8_t *out, size_t *len);
+/*
+ * The value under another key: the text and the commitment to its context stay what
+ * they are, and the binding's context is not looked at.  out: as long as the envelope
+ * is, and apart from it.  False for every cause, out then of no use and wiped.
+ */
+extern bool bw_envelope_reseal(const bw_envelope_key *from, const bw_envelope *envelope, const uint8_t *data,
+							   const bw_envelope_key *to, const uint8_t to_id[BW_ENVELOPE_KEY_ID_LEN],
+							   bw_suite suite, const uint8_t nonce[BW_ENVELOPE_NONCE_LEN],
+							   const bw_binding *binding, uint8_t *out);
 
 #endif							/* BULWARK_ENVELOPE_H */

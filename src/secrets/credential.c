@@ -154,18 +154,10 @@ static text *
 open_value(const pg_uuid_t *tenant_id, const pg_uuid_t *credential_id, int32 version, const bytea *sealed)
 {
 	uint8		context[CONTEXT_LEN];
-	Size		len;
-	char	   *plain;
-	text	   *value;
 
 	value_context(credential_id, version, context);
-	plain = SecretOpen(tenant_id, SECRET_REGISTRY, context, sizeof(context),
-					   VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), &len);
-	value = SecretAlloc(CurrentMemoryContext, VARHDRSZ + len);
-	SET_VARSIZE(value, VARHDRSZ + len);
-	memcpy(VARDATA(value), plain, len);
-	bw_wipe(plain, len);
-	return value;
+	return (text *) SecretOpenValue(tenant_id, SECRET_REGISTRY, context, sizeof(context),
+									VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed));
 }
 
 static void

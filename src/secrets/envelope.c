@@ -58,9 +58,9 @@ SecretTenant(void)
 
 /* The varlena of a value of that length, with its header. */
 static bytea *
-envelope_alloc(Size len, Size pad)
+envelope_alloc(Size len, Size pad, bool context)
 {
-	Size		total = bw_envelope_len(len, pad);
+	Size		total = bw_envelope_len(len, pad, context);
 	bytea	   *result;
 
 	if (total == 0 || !AllocSizeIsValid(total + VARHDRSZ))
@@ -77,7 +77,7 @@ SecretSeal(const pg_uuid_t *tenant_id, SecretType type, const void *context, Siz
 		   const void *plain, Size len, Size pad)
 {
 	bw_binding	binding = {tenant_id->data, (uint8) type, context, contextlen};
-	bytea	   *result = envelope_alloc(len, pad);
+	bytea	   *result = envelope_alloc(len, pad, contextlen > 0);
 	const TenantKey *key = TenantKeyActive(tenant_id);
 	uint8		nonce[BW_ENVELOPE_NONCE_LEN];
 
@@ -155,6 +155,56 @@ SecretOpenValue(const pg_uuid_t *tenant_id, SecretType type, const void *context
 		refuse_value();
 	SET_VARSIZE(value, VARHDRSZ + len);
 	return (bytea *) value;
+}
+
+bool
+SecretInspect(const void *sealed, Size sealedlen, uint8 key_id[BW_ENVELOPE_KEY_ID_LEN], bool *has_context)
+{
+	bw_envelope envelope;
+
+	if (!bw_envelope_parse(sealed, sealedlen, &envelope))
+		return false;
+	memcpy(key_id, envelope.key_id, BW_ENVELOPE_KEY_ID_LEN);
+	*has_context = (envelope.flags & BW_ENVELOPE_CONTEXT) != 0;
+	return true;
+}
+
+/* The old key is copied: asking for the new one may throw it out of the cache. */
+bytea *
+SecretReseal(SecretType type, const void *sealed, Size sealedlen)
+{
+	bw_envelope envelope;
+	bw_envelope_key from;
+	const TenantKey *key;
+	pg_uuid_t	tenant_id;
+	bw_binding	binding = {tenant_id.data, (uint8) type, NULL, 0};
+	uint8		nonce[BW_ENVELOPE_NONCE_LEN];
+	bytea	   *result;
+	volatile bool resealed;
+
+	if (!bw_envelope_parse(sealed, sealedlen, &envelope))
+		return NULL;
+	key = TenantKeyById(envelope.key_id);
+	if (key == NULL)
+		return NULL;
+	tenant_id = key->tenant_id;
+	result = palloc(sealedlen + VARHDRSZ);
+	SET_VARSIZE(result, sealedlen + VARHDRSZ);
+	next_nonce(nonce);
+
+	from = *key->key;
+	PG_TRY();
+	{
+		key = TenantKeyActive(&tenant_id);
+		resealed = bw_envelope_reseal(&from, &envelope, sealed, key->key, key->key_id, (bw_suite) suite,
+									  nonce, &binding, (uint8 *) VARDATA(result));
+	}
+	PG_FINALLY();
+	{
+		bw_wipe(&from, sizeof(from));
+	}
+	PG_END_TRY();
+	return resealed ? result : NULL;
 }
 
 void

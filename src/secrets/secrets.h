@@ -99,6 +99,16 @@ extern char *SecretOpen(const pg_uuid_t *tenant_id, SecretType type,
 						const void *context, Size contextlen,
 						const void *sealed, Size sealedlen, Size *plainlen);
 
+/*
+ * The value under its tenant's active key, with the same text and context, which
+ * nobody needs to know; NULL where it cannot be opened.
+ */
+extern bytea *SecretReseal(SecretType type, const void *sealed, Size sealedlen);
+
+/* What a value says of itself without a key; false: it is none. */
+extern bool SecretInspect(const void *sealed, Size sealedlen, uint8 key_id[BW_ENVELOPE_KEY_ID_LEN],
+						  bool *has_context);
+
 /* The same as varlena, SecretAlloc'd: what a function returns. */
 extern bytea *SecretOpenValue(const pg_uuid_t *tenant_id, SecretType type,
 							  const void *context, Size contextlen,
