@@ -3,6 +3,7 @@
  *		Start-up of this room.
  */
 #include "secrets/keys.h"
+#include "secrets/column.h"
 #include "secrets/use.h"
 
 void
@@ -14,6 +15,7 @@ SecretsInit(void)
 	EnvelopeInit();
 	MeterInit();
 	ContentInit();
+	ProgressInit();
 	ValueInit();
 	BoxInit();
 	DerivedInit();

@@ -114,6 +114,9 @@ extern bool SecretInspect(const void *sealed, Size sealedlen,
  */
 extern bytea *SecretReseal(const pg_uuid_t *tenant_id, SecretType type,
 						   const void *sealed, Size sealedlen);
+/* The same, and *opens false instead of the error. */
+extern bytea *SecretTryReseal(const pg_uuid_t *tenant_id, SecretType type,
+							  const void *sealed, Size sealedlen, bool *opens);
 
 /* The identity's tenant; 28000 without an identity. */
 extern const pg_uuid_t *SecretTenant(void);
@@ -134,7 +137,8 @@ typedef enum SecretOperation
 extern void SecretUse(SecretOperation operation, const char *entity_type, const char *entity_id,
 					  const pg_uuid_t *credential_id, const char *purpose);
 
-/* The limits alone, for what leaves no entry each time (data decrypts, blind indexes). */
+/* The limits of what leaves no entry each time: blind indexes, and (SECRET_DECRYPT)
+ * decrypted data.  Cheap; the credential counts for nothing here. */
 extern void SecretMeter(SecretOperation operation, const pg_uuid_t *credential_id);
 
 /* --- derived.c: nothing keeps a plaintext ---------------------------------------- */
@@ -144,8 +148,9 @@ extern void SecretMeter(SecretOperation operation, const pg_uuid_t *credential_i
 extern void DerivedRefuse(void);
 extern void DerivedInit(void);
 
-/* --- value.c, leak.c ---------------------------------------------------------------- */
+/* --- value.c, box.c, leak.c ------------------------------------------------------  */
 extern void ValueInit(void);
+extern void BoxInit(void);
 extern void LeakInit(void);
 
 #endif							/* BULWARK_SECRETS_H */
