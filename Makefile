@@ -38,7 +38,10 @@ SQL_PARTS = \
 	src/tenancy/check_rows.sql \
 	src/tenancy/check_database.sql \
 	src/tenancy/isolation_check.sql \
+	src/secrets/types.sql \
 	src/secrets/tenant_key.sql \
+	src/secrets/value.sql \
+	src/secrets/box.sql \
 	src/secrets/credential.sql \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \

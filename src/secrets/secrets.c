@@ -14,4 +14,8 @@ SecretsInit(void)
 	EnvelopeInit();
 	MeterInit();
 	ContentInit();
+	ValueInit();
+	BoxInit();
+	DerivedInit();
+	LeakInit();
 }

@@ -144,8 +144,9 @@ extern void SecretMeter(SecretOperation operation, const pg_uuid_t *credential_i
 extern void DerivedRefuse(void);
 extern void DerivedInit(void);
 
-/* --- value.c, leak.c ---------------------------------------------------------------- */
+/* --- value.c, box.c, leak.c ------------------------------------------------------  */
 extern void ValueInit(void);
+extern void BoxInit(void);
 extern void LeakInit(void);
 
 #endif							/* BULWARK_SECRETS_H */
