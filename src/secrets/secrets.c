@@ -11,6 +11,7 @@ SecretsInit(void)
 	KeyCacheInit();
 	ComponentInit();
 	TenantKeyInit();
+	KeyAdminInit();
 	EnvelopeInit();
 	MeterInit();
 	ContentInit();
