@@ -154,7 +154,7 @@ record_intent(const Destruction *destruction, AuditDurability durability)
 	AuditEmit(&event);
 }
 
-static pg_noinline void
+static void
 destroy_each(Destruction *destruction)
 {
 	destruction->complete = true;
@@ -168,18 +168,20 @@ destroy_each(Destruction *destruction)
 }
 
 /* An interrupt may come between two of them. */
-static pg_noinline void
+static void
 destroy_components(Destruction *destruction)
 {
 	PG_TRY();
 	{
 		destroy_each(destruction);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
 		KeyCacheForgetEverywhere();
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	KeyCacheForgetEverywhere();
 }
 
 /* The caller holds the lock of the tenant's keys and has written the request. */
