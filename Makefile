@@ -43,6 +43,7 @@ SQL_PARTS = \
 	src/secrets/value.sql \
 	src/secrets/box.sql \
 	src/secrets/credential.sql \
+	src/secrets/reencrypt.sql \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \

@@ -3,6 +3,7 @@
  *		Start-up of this room.
  */
 #include "secrets/keys.h"
+#include "secrets/column.h"
 #include "secrets/use.h"
 
 void
@@ -15,6 +16,7 @@ SecretsInit(void)
 	EnvelopeInit();
 	MeterInit();
 	ContentInit();
+	ProgressInit();
 	ValueInit();
 	BoxInit();
 	DerivedInit();
