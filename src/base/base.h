@@ -154,6 +154,8 @@ extern bool UuidEquals(const pg_uuid_t *a, const pg_uuid_t *b);
 /* A palloc'd buffer that is overwritten when its context is reset or deleted,
  * on error too. */
 extern void *SecretAlloc(MemoryContext context, Size size);
+/* The same, not set to zero before: for what is filled at once. */
+extern void *SecretAllocRaw(MemoryContext context, Size size);
 
 /* --- roles.c: who is asking ------------------------------------------------ */
 

@@ -160,30 +160,43 @@ update(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, size_t len)
 	return true;
 }
 
-/* Seal or open len bytes; the tag is written when sealing, checked when opening. */
 static bool
-crypt_gcm(bool seal, const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN],
-		  const bw_ad *ad, const uint8_t *in, size_t len, uint8_t *out, uint8_t *tag)
+begin(bool seal, const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad)
 {
-	uint8_t		last[AES_BLOCK];
-	int			n;
-
-	return len <= GCM_TEXT_MAX && contexts_ready() &&
+	return contexts_ready() &&
 		EVP_CipherInit_ex(gcm, NULL, NULL, key, nonce, seal) == 1 &&
 		update(gcm, NULL, ad->head, ad->head_len) &&
-		update(gcm, NULL, ad->tail, ad->tail_len) &&
-		update(gcm, out, in, len) &&
-		(seal || EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_SET_TAG, BW_AEAD_TAG_LEN, tag) == 1) &&
-		EVP_CipherFinal_ex(gcm, last, &n) == 1 && n == 0 &&
-		(!seal || EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_GET_TAG, BW_AEAD_TAG_LEN, tag) == 1);
+		update(gcm, NULL, ad->tail, ad->tail_len);
 }
 
-/* out = ciphertext || tag.  False: OpenSSL failed, out is undefined. */
+/* Zeroes are laid out where their ciphertext goes. */
+static bool
+update_part(const bw_part *part, uint8_t *out)
+{
+	if (part->data != NULL || part->len == 0)
+		return update(gcm, out, part->data, part->len);
+	memset(out, 0, part->len);
+	return update(gcm, out, out, part->len);
+}
+
+/* out = ciphertext || tag.  False: OpenSSL failed, or too long; out is undefined. */
 bool
 bw_gcm_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
-			const void *plain, size_t len, uint8_t *out)
+			const bw_part *parts, int nparts, uint8_t *out)
 {
-	return crypt_gcm(true, key, nonce, ad, plain, len, out, out + len);
+	uint64_t	len = 0;
+	uint8_t		last[AES_BLOCK];
+	int			n;
+	bool		ok = begin(true, key, nonce, ad);
+
+	for (int i = 0; i < nparts && ok; i++)
+	{
+		ok = parts[i].len <= GCM_TEXT_MAX - len && update_part(&parts[i], out);
+		len += parts[i].len;
+		out += parts[i].len;
+	}
+	return ok && EVP_CipherFinal_ex(gcm, last, &n) == 1 && n == 0 &&
+		EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_GET_TAG, BW_AEAD_TAG_LEN, out) == 1;
 }
 
 /* False: too short, or not authentic under that key, nonce and data; out is then wiped. */
@@ -192,13 +205,18 @@ bw_gcm_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE
 			const uint8_t *sealed, size_t sealedlen, void *out)
 {
 	uint8_t		tag[BW_AEAD_TAG_LEN];
+	uint8_t		last[AES_BLOCK];
 	size_t		len;
+	int			n;
 
 	if (sealedlen < BW_AEAD_TAG_LEN)
 		return false;
 	len = sealedlen - BW_AEAD_TAG_LEN;
 	memcpy(tag, sealed + len, sizeof(tag));
-	if (crypt_gcm(false, key, nonce, ad, sealed, len, out, tag))
+	if (len <= GCM_TEXT_MAX && begin(false, key, nonce, ad) &&
+		update(gcm, out, sealed, len) &&
+		EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_SET_TAG, BW_AEAD_TAG_LEN, tag) == 1 &&
+		EVP_CipherFinal_ex(gcm, last, &n) == 1 && n == 0)
 		return true;
 	bw_wipe(out, len);
 	return false;
@@ -206,11 +224,11 @@ bw_gcm_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE
 
 bool
 bw_xaes_seal(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
-			 const void *plain, size_t len, uint8_t *out)
+			 const bw_part *parts, int nparts, uint8_t *out)
 {
 	uint8_t		derived[BW_AEAD_KEY_LEN];
 	bool		ok = derive_key(key, nonce, derived) &&
-		bw_gcm_seal(derived, nonce + BW_GCM_NONCE_LEN, ad, plain, len, out);
+		bw_gcm_seal(derived, nonce + BW_GCM_NONCE_LEN, ad, parts, nparts, out);
 
 	sodium_memzero(derived, sizeof(derived));
 	return ok;
@@ -233,10 +251,11 @@ bool
 bw_aead_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
 			 const void *ad, size_t adlen, const void *plain, size_t len, uint8_t *out)
 {
-	const bw_ad both = {ad, adlen, NULL, 0};
+	const bw_ad whole = {ad, adlen, NULL, 0};
+	const bw_part text = {plain, len};
 	bw_xaes_key prepared;
 	bool		ok = bw_xaes_key_init(&prepared, key) &&
-		bw_xaes_seal(&prepared, nonce, &both, plain, len, out);
+		bw_xaes_seal(&prepared, nonce, &whole, &text, 1, out);
 
 	bw_aead_forget();
 	bw_wipe(&prepared, sizeof(prepared));
@@ -247,10 +266,10 @@ bool
 bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
 			 const void *ad, size_t adlen, const uint8_t *sealed, size_t sealedlen, void *out)
 {
-	const bw_ad both = {ad, adlen, NULL, 0};
+	const bw_ad whole = {ad, adlen, NULL, 0};
 	bw_xaes_key prepared;
 	bool		ok = bw_xaes_key_init(&prepared, key) &&
-		bw_xaes_open(&prepared, nonce, &both, sealed, sealedlen, out);
+		bw_xaes_open(&prepared, nonce, &whole, sealed, sealedlen, out);
 
 	bw_aead_forget();
 	bw_wipe(&prepared, sizeof(prepared));

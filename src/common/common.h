@@ -92,9 +92,16 @@ typedef struct bw_ad
 	size_t		tail_len;
 } bw_ad;
 
+/* A text in pieces, as if they stood one after the other. */
+typedef struct bw_part
+{
+	const void *data;			/* NULL: zeroes */
+	size_t		len;
+} bw_part;
+
 extern bool bw_xaes_key_init(bw_xaes_key *prepared, const uint8_t key[BW_AEAD_KEY_LEN]);
 extern bool bw_xaes_seal(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
-						 const void *plain, size_t len, uint8_t *out);
+						 const bw_part *parts, int nparts, uint8_t *out);
 extern bool bw_xaes_open(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
 						 const uint8_t *sealed, size_t sealedlen, void *out);
 extern void bw_aead_forget(void);
@@ -102,13 +109,13 @@ extern void bw_aead_forget(void);
 /* AES-256-GCM with a 96-bit nonce, which must never repeat: the layer below. */
 #define BW_GCM_NONCE_LEN	12
 extern bool bw_gcm_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
-						const void *plain, size_t len, uint8_t *out);
+						const bw_part *parts, int nparts, uint8_t *out);
 extern bool bw_gcm_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
 						const uint8_t *sealed, size_t sealedlen, void *out);
 
 /* XChaCha20-Poly1305 (libsodium), laid out as XAES. */
 extern bool bw_xchacha_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
-							const void *plain, size_t len, uint8_t *out);
+							const bw_part *parts, int nparts, uint8_t *out);
 extern bool bw_xchacha_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
 							const uint8_t *sealed, size_t sealedlen, void *out);
 

@@ -64,9 +64,9 @@ bw_envelope_parse(const uint8_t *data, size_t len, bw_envelope *envelope)
 	return true;
 }
 
-/* What is encrypted of len bytes: themselves, or with length and padding. */
+/* What is encrypted for len bytes of commitment and text. */
 static size_t
-padded_len(size_t len, size_t pad)
+inner_len(size_t len, size_t pad)
 {
 	size_t		whole = LENGTH_LEN + len;
 
@@ -76,128 +76,117 @@ padded_len(size_t len, size_t pad)
 }
 
 size_t
-bw_envelope_len(size_t len, size_t pad, bool context)
+bw_envelope_len(size_t len, bool has_context, size_t pad)
 {
 	size_t		inner;
 
 	if (len > BW_ENVELOPE_TEXT_MAX || pad > BW_ENVELOPE_TEXT_MAX)
 		return 0;
-	inner = padded_len(len, pad) + (context ? BW_CONTEXT_LEN : 0);
+	inner = inner_len(len + (has_context ? BW_COMMITMENT_LEN : 0), pad);
 	return inner > BW_ENVELOPE_TEXT_MAX ? 0 : inner + BW_ENVELOPE_OVERHEAD;
 }
 
-static void
-put_length(uint8_t **at, size_t len)
+static uint8_t *
+put_length(uint8_t *at, size_t len)
 {
 	for (int i = 0; i < LENGTH_LEN; i++)
-		*(*at)++ = (uint8_t) (len >> (8 * (LENGTH_LEN - 1 - i)));
+		*at++ = (uint8_t) (len >> (8 * (LENGTH_LEN - 1 - i)));
+	return at;
 }
 
-static void
-put_part(uint8_t **at, const void *part, size_t len)
+static uint8_t *
+put_part(uint8_t *at, const void *part, size_t len)
 {
-	put_length(at, len);
-	memcpy(*at, part, len);
-	*at += len;
+	at = put_length(at, len);
+	memcpy(at, part, len);
+	return at + len;
 }
 
 /* Header, tenant and type, each behind its length. */
-static void
-bind_to(const uint8_t *header, const bw_binding *binding, uint8_t bytes[AD_LEN], bw_ad *ad)
+static bw_ad
+bind_to(const uint8_t *header, const bw_binding *binding, uint8_t bytes[AD_LEN])
 {
-	uint8_t    *at = bytes;
+	uint8_t    *at = put_part(bytes, header, BW_ENVELOPE_HEADER_LEN);
 
-	put_part(&at, header, BW_ENVELOPE_HEADER_LEN);
-	put_part(&at, binding->tenant, TENANT_LEN);
-	put_part(&at, &binding->type, 1);
-	*ad = (bw_ad) {bytes, AD_LEN, NULL, 0};
+	at = put_part(at, binding->tenant, TENANT_LEN);
+	(void) put_part(at, &binding->type, 1);
+	return (bw_ad) {bytes, AD_LEN, NULL, 0};
 }
 
-/*
- * What stands for a context, encrypted with the text: so a value can be moved to
- * another key by who does not know the context.  A digest without a key, for it
- * must be the same under the next one; nobody sees it.
- */
-static void
-commit_to(const bw_binding *binding, uint8_t commitment[BW_CONTEXT_LEN])
+static bool
+has_context(const bw_binding *binding)
 {
-	bw_sha256_two(CONTEXT_LABEL, strlen(CONTEXT_LABEL), binding->context, binding->context_len, commitment);
+	return binding->context_len > 0 || binding->commitment != NULL;
+}
+
+/* The label's NUL ends it, so that label and context cannot be taken for one another. */
+static void
+commit_to(const bw_binding *binding, uint8_t commitment[BW_COMMITMENT_LEN])
+{
+	if (binding->commitment != NULL)
+		memcpy(commitment, binding->commitment, BW_COMMITMENT_LEN);
+	else
+		bw_sha256_two(CONTEXT_LABEL, sizeof(CONTEXT_LABEL), binding->context, binding->context_len, commitment);
 }
 
 static bool
 seal_by_suite(const bw_envelope_key *key, bw_suite suite, const uint8_t *nonce, const bw_ad *ad,
-			  const void *plain, size_t len, uint8_t *out)
+			  const bw_part *parts, int nparts, uint8_t *out)
 {
 	switch (suite)
 	{
 		case BW_SUITE_XAES_256_GCM:
-			return bw_xaes_seal(&key->xaes, nonce, ad, plain, len, out);
+			return bw_xaes_seal(&key->xaes, nonce, ad, parts, nparts, out);
 		case BW_SUITE_XCHACHA20_POLY1305:
-			return bw_xchacha_seal(key->xchacha, nonce, ad, plain, len, out);
+			return bw_xchacha_seal(key->xchacha, nonce, ad, parts, nparts, out);
 	}
 	return false;
 }
 
-/* Length, text and zeroes, laid out where the ciphertext goes and encrypted in place. */
-static void
-pad_text(const void *plain, size_t len, size_t inner, uint8_t *out)
-{
-	put_length(&out, len);
-	if (len > 0)
-		memcpy(out, plain, len);
-	memset(out + len, 0, inner - LENGTH_LEN - len);
-}
-
-static void
-put_header(uint8_t *out, bw_suite suite, uint8_t flags, const uint8_t *key_id, const uint8_t *nonce)
-{
-	out[0] = MAGIC_0;
-	out[1] = MAGIC_1;
-	out[AT_VERSION] = VERSION;
-	out[AT_SUITE] = (uint8_t) suite;
-	out[AT_FLAGS] = flags;
-	memcpy(out + AT_KEY_ID, key_id, BW_ENVELOPE_KEY_ID_LEN);
-	memcpy(out + AT_NONCE, nonce, BW_ENVELOPE_NONCE_LEN);
-}
-
-/* Behind the header that stands in out; inner may lie where the ciphertext goes. */
-static bool
-seal_inner(const bw_envelope_key *key, const bw_binding *binding, const void *inner, size_t len, uint8_t *out)
-{
-	uint8_t		bytes[AD_LEN];
-	uint8_t    *sealed = out + BW_ENVELOPE_HEADER_LEN;
-	bw_ad		ad;
-
-	bind_to(out, binding, bytes, &ad);
-	if (seal_by_suite(key, (bw_suite) out[AT_SUITE], out + AT_NONCE, &ad, inner, len, sealed))
-		return true;
-	bw_wipe(sealed, len + BW_ENVELOPE_TAG_LEN);
-	return false;
-}
-
-/* key_id is the key's own.  Writes bw_envelope_len() bytes. */
 bool
 bw_envelope_seal(const bw_envelope_key *key, const uint8_t key_id[BW_ENVELOPE_KEY_ID_LEN], bw_suite suite,
 				 const uint8_t nonce[BW_ENVELOPE_NONCE_LEN], const bw_binding *binding,
 				 const void *plain, size_t len, size_t pad, uint8_t *out)
 {
-	bool		context = binding->context_len > 0;
-	uint8_t    *sealed = out + BW_ENVELOPE_HEADER_LEN;
-	size_t		padded;
+	bool		context = has_context(binding);
+	size_t		total = bw_envelope_len(len, context, pad);
+	size_t		bound = len + (context ? BW_COMMITMENT_LEN : 0);
+	uint8_t		commitment[BW_COMMITMENT_LEN];
+	uint8_t		length[LENGTH_LEN];
+	uint8_t		bytes[AD_LEN];
+	bw_part		parts[4];
+	int			n = 0;
+	bw_ad		ad;
 
-	if (bw_envelope_len(len, pad, context) == 0)
+	if (total == 0)
 		return false;
-	padded = padded_len(len, pad);
-	put_header(out, suite, (pad > 0 ? BW_ENVELOPE_PADDED : 0) | (context ? BW_ENVELOPE_CONTEXT : 0), key_id, nonce);
-	if (pad == 0 && !context)
-		return seal_inner(key, binding, plain, len, out);
+	out[0] = MAGIC_0;
+	out[1] = MAGIC_1;
+	out[AT_VERSION] = VERSION;
+	out[AT_SUITE] = (uint8_t) suite;
+	out[AT_FLAGS] = (pad > 0 ? BW_ENVELOPE_PADDED : 0) | (context ? BW_ENVELOPE_CONTEXT : 0);
+	memcpy(out + AT_KEY_ID, key_id, BW_ENVELOPE_KEY_ID_LEN);
+	memcpy(out + AT_NONCE, nonce, BW_ENVELOPE_NONCE_LEN);
+	ad = bind_to(out, binding, bytes);
+
 	if (pad > 0)
-		pad_text(plain, len, padded, sealed);
-	else if (len > 0)
-		memcpy(sealed, plain, len);
+	{
+		put_length(length, bound);
+		parts[n++] = (bw_part) {length, LENGTH_LEN};
+	}
 	if (context)
-		commit_to(binding, sealed + padded);
-	return seal_inner(key, binding, sealed, padded + (context ? BW_CONTEXT_LEN : 0), out);
+	{
+		commit_to(binding, commitment);
+		parts[n++] = (bw_part) {commitment, BW_COMMITMENT_LEN};
+	}
+	if (len > 0)
+		parts[n++] = (bw_part) {plain, len};
+	if (pad > 0)
+		parts[n++] = (bw_part) {NULL, inner_len(bound, pad) - LENGTH_LEN - bound};
+	if (seal_by_suite(key, suite, nonce, &ad, parts, n, out + BW_ENVELOPE_HEADER_LEN))
+		return true;
+	bw_wipe(out, total);
+	return false;
 }
 
 static bool
@@ -213,79 +202,71 @@ open_by_suite(const bw_envelope_key *key, const bw_envelope *envelope, const bw_
 	return false;
 }
 
-/* Move the text to the front; false unless the padding is as we make it. */
+/* Where the text is, in what was decrypted; false unless it is laid out as we do. */
 static bool
-unpad_text(uint8_t *out, size_t inner, size_t *len)
+take_apart(const bw_envelope *envelope, const uint8_t *inner, bw_opened *opened)
 {
-	size_t		text = 0;
+	size_t		total = envelope->sealed_len - BW_ENVELOPE_TAG_LEN;
+	size_t		at = 0;
+	size_t		len = total;
 	uint8_t		rest = 0;
 
-	if (inner < LENGTH_LEN)
-		return false;
-	for (int i = 0; i < LENGTH_LEN; i++)
-		text = text << 8 | out[i];
-	if (text > inner - LENGTH_LEN)
-		return false;
-	for (size_t i = LENGTH_LEN + text; i < inner; i++)
-		rest |= out[i];
-	if (rest != 0)
-		return false;
-	memmove(out, out + LENGTH_LEN, text);
-	bw_wipe(out + text, inner - text);
-	*len = text;
-	return true;
+	if ((envelope->flags & BW_ENVELOPE_PADDED) != 0)
+	{
+		if (total < LENGTH_LEN)
+			return false;
+		for (len = 0; at < LENGTH_LEN; at++)
+			len = len << 8 | inner[at];
+		if (len > total - LENGTH_LEN)
+			return false;
+		for (size_t i = LENGTH_LEN + len; i < total; i++)
+			rest |= inner[i];
+	}
+	opened->commitment_at = at;
+	if ((envelope->flags & BW_ENVELOPE_CONTEXT) != 0)
+	{
+		if (len < BW_COMMITMENT_LEN)
+			return false;
+		at += BW_COMMITMENT_LEN;
+		len -= BW_COMMITMENT_LEN;
+	}
+	opened->text_at = at;
+	opened->text_len = len;
+	return rest == 0;
 }
 
-/* Drop the commitment at the end; false unless it is that of the context. */
-static bool
-check_context(const bw_envelope *envelope, const bw_binding *binding, uint8_t *out, size_t *inner)
-{
-	uint8_t		commitment[BW_CONTEXT_LEN];
-	bool		same;
-
-	if ((envelope->flags & BW_ENVELOPE_CONTEXT) == 0)
-		return binding->context_len == 0;
-	if (binding->context_len == 0 || *inner < BW_CONTEXT_LEN)
-		return false;
-	*inner -= BW_CONTEXT_LEN;
-	commit_to(binding, commitment);
-	same = bw_equal(out + *inner, commitment, BW_CONTEXT_LEN);
-	bw_wipe(out + *inner, BW_CONTEXT_LEN);
-	return same;
-}
-
-/* data: where the envelope begins, as it was parsed. */
 bool
-bw_envelope_open(const bw_envelope_key *key, const bw_envelope *envelope, const uint8_t *data,
-				 const bw_binding *binding, uint8_t *out, size_t *len)
+bw_envelope_open_any_context(const bw_envelope_key *key, const bw_envelope *envelope, const uint8_t *data,
+							 const bw_binding *binding, uint8_t *out, bw_opened *opened)
 {
 	uint8_t		bytes[AD_LEN];
-	bw_ad		ad;
-	size_t		inner = envelope->sealed_len - BW_ENVELOPE_TAG_LEN;
+	bw_ad		ad = bind_to(data, binding, bytes);
 
-	bind_to(data, binding, bytes, &ad);
 	if (!open_by_suite(key, envelope, &ad, out))
 		return false;
-	*len = inner;
-	if (check_context(envelope, binding, out, len) &&
-		((envelope->flags & BW_ENVELOPE_PADDED) == 0 || unpad_text(out, *len, len)))
+	if (take_apart(envelope, out, opened))
 		return true;
-	bw_wipe(out, inner);
+	bw_wipe(out, envelope->sealed_len - BW_ENVELOPE_TAG_LEN);
 	return false;
 }
 
 bool
-bw_envelope_reseal(const bw_envelope_key *from, const bw_envelope *envelope, const uint8_t *data,
-				   const bw_envelope_key *to, const uint8_t to_id[BW_ENVELOPE_KEY_ID_LEN], bw_suite suite,
-				   const uint8_t nonce[BW_ENVELOPE_NONCE_LEN], const bw_binding *binding, uint8_t *out)
+bw_envelope_open(const bw_envelope_key *key, const bw_envelope *envelope, const uint8_t *data,
+				 const bw_binding *binding, uint8_t *out, bw_opened *opened)
 {
-	uint8_t		bytes[AD_LEN];
-	uint8_t    *sealed = out + BW_ENVELOPE_HEADER_LEN;
-	bw_ad		ad;
+	bool		context = (envelope->flags & BW_ENVELOPE_CONTEXT) != 0;
+	uint8_t		commitment[BW_COMMITMENT_LEN];
 
-	bind_to(data, binding, bytes, &ad);
-	if (!open_by_suite(from, envelope, &ad, sealed))
+	if (!bw_envelope_open_any_context(key, envelope, data, binding, out, opened))
 		return false;
-	put_header(out, suite, envelope->flags, to_id, nonce);
-	return seal_inner(to, binding, sealed, envelope->sealed_len - BW_ENVELOPE_TAG_LEN, out);
+	if (context && has_context(binding))
+	{
+		commit_to(binding, commitment);
+		if (bw_equal(commitment, out + opened->commitment_at, BW_COMMITMENT_LEN))
+			return true;
+	}
+	else if (!context && !has_context(binding))
+		return true;
+	bw_wipe(out, envelope->sealed_len - BW_ENVELOPE_TAG_LEN);
+	return false;
 }

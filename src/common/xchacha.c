@@ -30,20 +30,39 @@ ad_joined(const bw_ad *ad, uint8_t stack[AD_ON_STACK], uint8_t **heap)
 	return joined;
 }
 
-/* out = ciphertext || tag.  False: out of memory, or too long. */
+/* The text where its ciphertext goes: libsodium takes it in one piece, and in place. */
+static size_t
+join_parts(const bw_part *parts, int nparts, uint8_t *out)
+{
+	size_t		len = 0;
+
+	for (int i = 0; i < nparts; i++)
+	{
+		if (parts[i].data == NULL)
+			memset(out + len, 0, parts[i].len);
+		else if (parts[i].len > 0)
+			memcpy(out + len, parts[i].data, parts[i].len);
+		len += parts[i].len;
+	}
+	return len;
+}
+
+/* out = ciphertext || tag.  False: out of memory, or too long; out is undefined. */
 bool
 bw_xchacha_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
-				const void *plain, size_t len, uint8_t *out)
+				const bw_part *parts, int nparts, uint8_t *out)
 {
 	uint8_t		stack[AD_ON_STACK];
 	uint8_t    *heap;
 	const uint8_t *joined = ad_joined(ad, stack, &heap);
+	size_t		len;
 	bool		ok;
 
 	if (joined == NULL && ad->head_len + ad->tail_len > 0)
 		return false;
+	len = join_parts(parts, nparts, out);
 	ok = len <= crypto_aead_xchacha20poly1305_ietf_MESSAGEBYTES_MAX &&
-		crypto_aead_xchacha20poly1305_ietf_encrypt(out, NULL, plain, len, joined,
+		crypto_aead_xchacha20poly1305_ietf_encrypt(out, NULL, out, len, joined,
 												   ad->head_len + ad->tail_len, NULL, nonce, key) == 0;
 	free(heap);
 	return ok;

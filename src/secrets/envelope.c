@@ -56,11 +56,15 @@ SecretTenant(void)
 	return &effective->identity.tenant_id;
 }
 
-/* The varlena of a value of that length, with its header. */
+/* --- sealing ----------------------------------------------------------------------------- */
+
+/* Under the tenant's active key, as binding, pad and flags have it: a varlena. */
 static bytea *
-envelope_alloc(Size len, Size pad, bool context)
+seal(const bw_binding *binding, const void *plain, Size len, Size pad)
 {
-	Size		total = bw_envelope_len(len, pad, context);
+	const TenantKey *key = TenantKeyActive((const pg_uuid_t *) binding->tenant);
+	Size		total = bw_envelope_len(len, binding->context_len > 0 || binding->commitment != NULL, pad);
+	uint8		nonce[BW_ENVELOPE_NONCE_LEN];
 	bytea	   *result;
 
 	if (total == 0 || !AllocSizeIsValid(total + VARHDRSZ))
@@ -69,20 +73,8 @@ envelope_alloc(Size len, Size pad, bool context)
 				 errmsg("the value is too long to be encrypted")));
 	result = palloc(total + VARHDRSZ);
 	SET_VARSIZE(result, total + VARHDRSZ);
-	return result;
-}
-
-bytea *
-SecretSeal(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
-		   const void *plain, Size len, Size pad)
-{
-	bw_binding	binding = {tenant_id->data, (uint8) type, context, contextlen};
-	bytea	   *result = envelope_alloc(len, pad, contextlen > 0);
-	const TenantKey *key = TenantKeyActive(tenant_id);
-	uint8		nonce[BW_ENVELOPE_NONCE_LEN];
-
 	next_nonce(nonce);
-	if (!bw_envelope_seal(key->key, key->key_id, (bw_suite) suite, nonce, &binding, plain, len, pad,
+	if (!bw_envelope_seal(key->key, key->key_id, (bw_suite) suite, nonce, binding, plain, len, pad,
 						  (uint8 *) VARDATA(result)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
@@ -90,32 +82,16 @@ SecretSeal(const pg_uuid_t *tenant_id, SecretType type, const void *context, Siz
 	return result;
 }
 
-/*
- * The opened value behind room bytes for a header, and a NUL; NULL if it does not
- * open.
- */
-static char *
-try_open(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
-		 const void *sealed, Size sealedlen, Size room, Size *plainlen)
+bytea *
+SecretSeal(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
+		   const void *plain, Size len, Size pad)
 {
-	bw_binding	binding = {tenant_id->data, (uint8) type, context, contextlen};
-	bw_envelope envelope;
-	const TenantKey *key;
-	char	   *plain;
-	size_t		len;
+	bw_binding	binding = {tenant_id->data, (uint8) type, context, contextlen, NULL};
 
-	if (!bw_envelope_parse(sealed, sealedlen, &envelope))
-		return NULL;
-	key = TenantKeyById(envelope.key_id);
-	if (key == NULL || memcmp(&key->tenant_id, tenant_id, UUID_LEN) != 0)
-		return NULL;
-	plain = SecretAlloc(CurrentMemoryContext, room + envelope.sealed_len + 1);
-	if (!bw_envelope_open(key->key, &envelope, sealed, &binding, (uint8 *) plain + room, &len))
-		return NULL;
-	plain[room + len] = '\0';
-	*plainlen = len;
-	return plain;
+	return seal(&binding, plain, len, pad);
 }
+
+/* --- opening ------------------------------------------------------------------------------ */
 
 BW_NORETURN static void
 refuse_value(void)
@@ -124,13 +100,46 @@ refuse_value(void)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("the value cannot be decrypted"),
 			 errdetail("It belongs to another tenant, type or context, has been altered, or its key is no longer in use.")));
+	pg_unreachable();
+}
+
+typedef bool (*Opener) (const bw_envelope_key *key, const bw_envelope *envelope, const uint8_t *data,
+						const bw_binding *binding, uint8_t *out, bw_opened *opened);
+
+/*
+ * What is in a value of that tenant, behind room for a varlena's header and with a
+ * byte behind it; NULL for every cause alike.
+ */
+static uint8 *
+try_open(Opener opener, const bw_binding *binding, const void *sealed, bw_envelope *envelope, Size sealedlen,
+		 bw_opened *opened)
+{
+	const TenantKey *key;
+	uint8	   *out;
+
+	if (!bw_envelope_parse(sealed, sealedlen, envelope))
+		return NULL;
+	key = TenantKeyById(envelope->key_id);
+	if (key == NULL || memcmp(&key->tenant_id, binding->tenant, UUID_LEN) != 0)
+		return NULL;
+	out = (uint8 *) SecretAllocRaw(CurrentMemoryContext, VARHDRSZ + envelope->sealed_len) + VARHDRSZ;
+	return opener(key->key, envelope, sealed, binding, out, opened) ? out : NULL;
 }
 
 char *
 SecretTryOpen(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
 			  const void *sealed, Size sealedlen, Size *plainlen)
 {
-	return try_open(tenant_id, type, context, contextlen, sealed, sealedlen, 0, plainlen);
+	bw_binding	binding = {tenant_id->data, (uint8) type, context, contextlen, NULL};
+	bw_envelope envelope;
+	bw_opened	opened;
+	uint8	   *out = try_open(bw_envelope_open, &binding, sealed, &envelope, sealedlen, &opened);
+
+	if (out == NULL)
+		return NULL;
+	out[opened.text_at + opened.text_len] = '\0';	/* where the tag was, if not padding */
+	*plainlen = opened.text_len;
+	return (char *) out + opened.text_at;
 }
 
 char *
@@ -144,18 +153,22 @@ SecretOpen(const pg_uuid_t *tenant_id, SecretType type, const void *context, Siz
 	return plain;
 }
 
+/* What stands before the text is of whole words, so that the header is aligned. */
+StaticAssertDecl(VARHDRSZ == 4 && BW_COMMITMENT_LEN % 4 == 0, "the text of an envelope is not aligned");
+
 bytea *
 SecretOpenValue(const pg_uuid_t *tenant_id, SecretType type, const void *context, Size contextlen,
 				const void *sealed, Size sealedlen)
 {
 	Size		len;
-	char	   *value = try_open(tenant_id, type, context, contextlen, sealed, sealedlen, VARHDRSZ, &len);
+	char	   *plain = SecretOpen(tenant_id, type, context, contextlen, sealed, sealedlen, &len);
+	bytea	   *value = (bytea *) (plain - VARHDRSZ);
 
-	if (value == NULL)
-		refuse_value();
 	SET_VARSIZE(value, VARHDRSZ + len);
-	return (bytea *) value;
+	return value;
 }
+
+/* --- sealing anew ------------------------------------------------------------------------- */
 
 bool
 SecretInspect(const void *sealed, Size sealedlen, uint8 key_id[BW_ENVELOPE_KEY_ID_LEN], bool *has_context)
@@ -169,42 +182,28 @@ SecretInspect(const void *sealed, Size sealedlen, uint8 key_id[BW_ENVELOPE_KEY_I
 	return true;
 }
 
-/* The old key is copied: asking for the new one may throw it out of the cache. */
+/* A padded value is padded to the length that it had. */
 bytea *
-SecretReseal(SecretType type, const void *sealed, Size sealedlen)
+SecretReseal(const pg_uuid_t *tenant_id, SecretType type, const void *sealed, Size sealedlen)
 {
+	bw_binding	binding = {tenant_id->data, (uint8) type, NULL, 0, NULL};
 	bw_envelope envelope;
-	bw_envelope_key from;
-	const TenantKey *key;
-	pg_uuid_t	tenant_id;
-	bw_binding	binding = {tenant_id.data, (uint8) type, NULL, 0};
-	uint8		nonce[BW_ENVELOPE_NONCE_LEN];
-	bytea	   *result;
-	volatile bool resealed;
+	bw_opened	opened;
+	Size		pad = 0;
+	uint8	   *out;
 
 	if (!bw_envelope_parse(sealed, sealedlen, &envelope))
+		refuse_value();
+	if (memcmp(TenantKeyActive(tenant_id)->key_id, envelope.key_id, BW_ENVELOPE_KEY_ID_LEN) == 0)
 		return NULL;
-	key = TenantKeyById(envelope.key_id);
-	if (key == NULL)
-		return NULL;
-	tenant_id = key->tenant_id;
-	result = palloc(sealedlen + VARHDRSZ);
-	SET_VARSIZE(result, sealedlen + VARHDRSZ);
-	next_nonce(nonce);
-
-	from = *key->key;
-	PG_TRY();
-	{
-		key = TenantKeyActive(&tenant_id);
-		resealed = bw_envelope_reseal(&from, &envelope, sealed, key->key, key->key_id, (bw_suite) suite,
-									  nonce, &binding, (uint8 *) VARDATA(result));
-	}
-	PG_FINALLY();
-	{
-		bw_wipe(&from, sizeof(from));
-	}
-	PG_END_TRY();
-	return resealed ? result : NULL;
+	out = try_open(bw_envelope_open_any_context, &binding, sealed, &envelope, sealedlen, &opened);
+	if (out == NULL)
+		refuse_value();
+	if ((envelope.flags & BW_ENVELOPE_CONTEXT) != 0)
+		binding.commitment = out + opened.commitment_at;
+	if ((envelope.flags & BW_ENVELOPE_PADDED) != 0)
+		pad = envelope.sealed_len - BW_ENVELOPE_TAG_LEN;
+	return seal(&binding, out + opened.text_at, opened.text_len, pad);
 }
 
 void

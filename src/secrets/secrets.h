@@ -99,20 +99,21 @@ extern char *SecretOpen(const pg_uuid_t *tenant_id, SecretType type,
 						const void *context, Size contextlen,
 						const void *sealed, Size sealedlen, Size *plainlen);
 
-/*
- * The value under its tenant's active key, with the same text and context, which
- * nobody needs to know; NULL where it cannot be opened.
- */
-extern bytea *SecretReseal(SecretType type, const void *sealed, Size sealedlen);
-
-/* What a value says of itself without a key; false: it is none. */
-extern bool SecretInspect(const void *sealed, Size sealedlen, uint8 key_id[BW_ENVELOPE_KEY_ID_LEN],
-						  bool *has_context);
-
 /* The same as varlena, SecretAlloc'd: what a function returns. */
 extern bytea *SecretOpenValue(const pg_uuid_t *tenant_id, SecretType type,
 							  const void *context, Size contextlen,
 							  const void *sealed, Size sealedlen);
+
+/* The key that a value is under, and whether it has a context; false: no value. */
+extern bool SecretInspect(const void *sealed, Size sealedlen,
+						  uint8 key_id[BW_ENVELOPE_KEY_ID_LEN], bool *has_context);
+/*
+ * The value under the tenant's active key, its context and padding as they were;
+ * NULL when it is under that key already.  Raises SecretOpen's error if it does not
+ * open.
+ */
+extern bytea *SecretReseal(const pg_uuid_t *tenant_id, SecretType type,
+						   const void *sealed, Size sealedlen);
 
 /* The identity's tenant; 28000 without an identity. */
 extern const pg_uuid_t *SecretTenant(void);
