@@ -42,6 +42,7 @@ SQL_PARTS = \
 	src/secrets/tenant_key.sql \
 	src/secrets/value.sql \
 	src/secrets/box.sql \
+	src/secrets/secrets_check.sql \
 	src/secrets/credential.sql \
 	src/secrets/reencrypt.sql \
 	src/ledger/ledger.sql \
