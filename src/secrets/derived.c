@@ -48,6 +48,8 @@ static const char *const openers[] = {
 #define HINT_BLIND_INDEX \
 	"It would keep plaintext in the database. For equality search, keep bulwark.blind_index() in a column of its own."
 
+PG_FUNCTION_INFO_V1(bulwark_expression_opens);
+
 /* Functions and views that a walk has been in. */
 typedef struct Walk
 {
@@ -287,6 +289,13 @@ opens(Node *node)
 	Walk		walk = {NIL, NIL};
 
 	return node_opens(node, &walk);
+}
+
+/* expression_opens(expression): what is stored already. */
+Datum
+bulwark_expression_opens(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(opens(stringToNode(text_to_cstring(PG_GETARG_TEXT_PP(0)))));
 }
 
 BW_NORETURN static void

@@ -12,6 +12,7 @@ SecretsInit(void)
 	KeyCacheInit();
 	ComponentInit();
 	TenantKeyInit();
+	KeyAdminInit();
 	EnvelopeInit();
 	MeterInit();
 	ContentInit();
