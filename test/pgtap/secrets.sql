@@ -33,7 +33,7 @@ SELECT ok(NOT has_function_privilege('pg_database_owner', 'bulwark.' || function
 CREATE ROLE ps_front LOGIN IN ROLE bulwark_impersonator;
 CREATE TABLE ps_value (id int PRIMARY KEY, s bulwark.secret, t bulwark.encrypted_text);
 GRANT SELECT ON ps_value TO ps_front;
-SELECT set_eq($$SELECT name FROM bulwark.roles WHERE built_in AND EXISTS (SELECT FROM unnest(permissions) p WHERE p IN ('*:*', 'data:*', 'data:decrypt', '*:decrypt'))$$,
+SELECT set_eq($$SELECT name FROM bulwark.roles WHERE builtin AND EXISTS (SELECT FROM unnest(permissions) p WHERE p IN ('*:*', 'data:*', 'data:decrypt', '*:decrypt'))$$,
 	'{tenant_admin,owner,administrator,admin,workspace_admin,editor}'::text[], 'data:decrypt belongs to the built-in roles that the documentation names');
 
 -- S12: a planted operator, function, cast or type of our names is never found.
