@@ -44,6 +44,7 @@ SQL_PARTS = \
 	src/secrets/box.sql \
 	src/secrets/secrets_check.sql \
 	src/secrets/credential.sql \
+	src/secrets/reencrypt.sql \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \
@@ -55,7 +56,7 @@ SQL_PARTS = \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
-EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/vectors/tree test/unit/keyring test/unit/record
+EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/vectors/tree test/unit/keyring test/unit/record test/unit/envelope
 
 REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
 REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwark --encoding=UTF8

@@ -227,6 +227,17 @@ typedef struct ShellCommand
  * that hold nothing of what it printed, and output is wiped. */
 extern bool CommandRun(ShellCommand *command, char problem[COMMAND_PROBLEM_LEN]);
 
+/* --- upkeep.c: what is done now and then, with nobody waiting ------------------ */
+
+/*
+ * Called in a worker of each database that is written to, every few minutes, in a
+ * transaction of its own.
+ */
+typedef void (*Upkeep) (void);
+extern void UpkeepRegister(Upkeep upkeep);
+/* In that worker: every one of them; an error of one is logged and stops no other. */
+extern void UpkeepRun(void);
+
 /* --- audit.c: audit-event sink: the ledger registers, others report --------- */
 typedef enum AuditDurability
 {

@@ -184,7 +184,7 @@ SecretInspect(const void *sealed, Size sealedlen, uint8 key_id[BW_ENVELOPE_KEY_I
 
 /* A padded value is padded to the length that it had. */
 bytea *
-SecretReseal(const pg_uuid_t *tenant_id, SecretType type, const void *sealed, Size sealedlen)
+SecretTryReseal(const pg_uuid_t *tenant_id, SecretType type, const void *sealed, Size sealedlen, bool *opens)
 {
 	bw_binding	binding = {tenant_id->data, (uint8) type, NULL, 0, NULL};
 	bw_envelope envelope;
@@ -192,18 +192,31 @@ SecretReseal(const pg_uuid_t *tenant_id, SecretType type, const void *sealed, Si
 	Size		pad = 0;
 	uint8	   *out;
 
-	if (!bw_envelope_parse(sealed, sealedlen, &envelope))
-		refuse_value();
+	*opens = bw_envelope_parse(sealed, sealedlen, &envelope);
+	if (!*opens)
+		return NULL;
 	if (memcmp(TenantKeyActive(tenant_id)->key_id, envelope.key_id, BW_ENVELOPE_KEY_ID_LEN) == 0)
 		return NULL;
 	out = try_open(bw_envelope_open_any_context, &binding, sealed, &envelope, sealedlen, &opened);
-	if (out == NULL)
-		refuse_value();
+	*opens = out != NULL;
+	if (!*opens)
+		return NULL;
 	if ((envelope.flags & BW_ENVELOPE_CONTEXT) != 0)
 		binding.commitment = out + opened.commitment_at;
 	if ((envelope.flags & BW_ENVELOPE_PADDED) != 0)
 		pad = envelope.sealed_len - BW_ENVELOPE_TAG_LEN;
 	return seal(&binding, out + opened.text_at, opened.text_len, pad);
+}
+
+bytea *
+SecretReseal(const pg_uuid_t *tenant_id, SecretType type, const void *sealed, Size sealedlen)
+{
+	bool		opens;
+	bytea	   *result = SecretTryReseal(tenant_id, type, sealed, sealedlen, &opens);
+
+	if (!opens)
+		refuse_value();
+	return result;
 }
 
 void

@@ -137,6 +137,12 @@ extern uint64 KeyCacheTenants(void);
 extern void KeyCacheForget(void);
 extern void KeyCacheForgetEverywhere(void);
 
+/* --- key_admin.c, key_destroy.c: what bulwark_keys does ---------------------------- */
+extern void KeyAdminInit(void);
+extern void TenantKeysUpkeep(void);
+/* 42704 no such tenant; its slug, palloc'd. Inside a trusted scope. */
+extern char *TenantSlug(const pg_uuid_t *tenant_id);
+
 /* --- envelope.c ------------------------------------------------------------------- */
 extern void EnvelopeInit(void);
 

@@ -32,8 +32,9 @@ typedef enum Whose
 
 typedef enum MeterLimit
 {
-	LIMIT_USE, LIMIT_INDEX
+	LIMIT_USE, LIMIT_INDEX, LIMIT_DATA
 } MeterLimit;
+#define LIMITS (LIMIT_DATA + 1)
 
 typedef struct BucketKey
 {
@@ -55,7 +56,7 @@ typedef struct Bucket
 typedef struct Meter
 {
 	uint64		seed;
-	Bucket		others[LIMIT_INDEX + 1];
+	Bucket		others[LIMITS];
 	Bucket		sets[SETS][WAYS];
 } Meter;
 
@@ -65,6 +66,8 @@ static int	use_rate = 100;
 static int	use_burst = 1000;
 static int	index_rate = 10000;
 static int	index_burst = 1000000;
+static int	data_rate = 0;
+static int	data_burst = 1000000;
 
 /* --- buckets --------------------------------------------------------------------- */
 
@@ -78,19 +81,21 @@ now_usec(void)
 }
 
 static double
+of_whom(const BucketKey *key, int limit)
+{
+	return key->whose == OF_LOGIN ? (double) limit * LOGIN_FACTOR : limit;
+}
+
+static double
 rate_of(const BucketKey *key)
 {
-	double		rate = key->limit == LIMIT_INDEX ? index_rate : use_rate;
-
-	return key->whose == OF_LOGIN ? rate * LOGIN_FACTOR : rate;
+	return of_whom(key, key->limit == LIMIT_USE ? use_rate : key->limit == LIMIT_INDEX ? index_rate : data_rate);
 }
 
 static double
 burst_of(const BucketKey *key)
 {
-	double		burst = key->limit == LIMIT_INDEX ? index_burst : use_burst;
-
-	return key->whose == OF_LOGIN ? burst * LOGIN_FACTOR : burst;
+	return of_whom(key, key->limit == LIMIT_USE ? use_burst : key->limit == LIMIT_INDEX ? index_burst : data_burst);
 }
 
 /* Half full again: an episode is over. */
@@ -293,63 +298,72 @@ refuse(SecretOperation operation, const Empty *empty, const pg_uuid_t *credentia
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("too many calls of %s", SecretOperationName(operation)),
 			 errdetail("The limit of a %s is %.0f a second, %.0f at once.", whose, rate, burst),
-			 errhint("See bulwark.%s.", empty->key.limit == LIMIT_INDEX ? "blind_index_rate" : "secret_rate")));
+			 errhint("See bulwark.%s.", empty->key.limit == LIMIT_USE ? "secret_rate" :
+					 empty->key.limit == LIMIT_INDEX ? "blind_index_rate" : "data_decrypt_rate")));
+}
+
+/* Tokens that this back end has taken ahead. */
+typedef struct Lease
+{
+	BucketKey	whose[3];
+	int			nwhose;
+	uint64		epoch;
+	int			left;
+	int			size;			/* of the next one */
+} Lease;
+
+static void
+renew(Lease *lease, MeterLimit limit, SecretOperation operation)
+{
+	BucketKey	keys[3];
+	int			nkeys = keys_of(limit, NULL, keys);
+	Empty		empty;
+
+	if (nkeys != lease->nwhose || memcmp(keys, lease->whose, nkeys * sizeof(BucketKey)) != 0)
+	{
+		memcpy(lease->whose, keys, nkeys * sizeof(BucketKey));
+		lease->nwhose = nkeys;
+		lease->left = 0;
+		lease->size = 1;
+	}
+	lease->epoch = IdentityEpoch;
+	if (lease->left > 0)
+		return;
+	lease->left = take(keys, nkeys, lease->size, &empty);
+	if (lease->left == 0)
+	{
+		lease->size = 1;
+		refuse(operation, &empty, NULL);
+	}
+	lease->size = Min(lease->size * 2, LEASE_MAX);
 }
 
 /*
- * Blind indexes are many and cheap, so a back end takes tokens for some at once:
- * twice as many each time that the same principal in the same login comes back,
- * so that no more are lost than were used.
+ * These are many and cheap, so a back end takes tokens for some at once: twice as
+ * many each time that the same principal in the same login comes back, so that no
+ * more are lost than were used.
  */
-static void
-take_index(void)
-{
-	static BucketKey whose[3];
-	static int	nwhose = 0;
-	static uint64 epoch = 0;
-	static int	left = 0;
-	static int	lease = 1;
-	BucketKey	keys[3];
-	int			nkeys;
-	Empty		empty;
-
-	if (likely(left > 0 && epoch == IdentityEpoch))
-	{
-		left--;
-		return;
-	}
-	nkeys = keys_of(LIMIT_INDEX, NULL, keys);
-	if (nkeys != nwhose || memcmp(keys, whose, nkeys * sizeof(BucketKey)) != 0)
-	{
-		memcpy(whose, keys, nkeys * sizeof(BucketKey));
-		nwhose = nkeys;
-		left = 0;
-		lease = 1;
-	}
-	epoch = IdentityEpoch;
-	if (left == 0)
-	{
-		left = take(keys, nkeys, lease, &empty);
-		if (left == 0)
-		{
-			lease = 1;
-			refuse(SECRET_BLIND_INDEX, &empty, NULL);
-		}
-		lease = Min(lease * 2, LEASE_MAX);
-	}
-	left--;
-}
-
 void
 SecretMeter(SecretOperation operation, const pg_uuid_t *credential_id)
 {
+	static Lease leases[LIMITS];
+	MeterLimit	limit = operation == SECRET_BLIND_INDEX ? LIMIT_INDEX : LIMIT_DATA;
+	Lease	   *lease = &leases[limit];
+
+	if (limit == LIMIT_DATA && data_rate == 0)
+		return;
+	if (unlikely(lease->left <= 0 || lease->epoch != IdentityEpoch))
+		renew(lease, limit, operation);
+	lease->left--;
+}
+
+void
+MeterUse(SecretOperation operation, const pg_uuid_t *credential_id)
+{
 	BucketKey	keys[3];
 	Empty		empty;
 
-	if (operation == SECRET_BLIND_INDEX && credential_id == NULL)
-		take_index();
-	else if (take(keys, keys_of(operation == SECRET_BLIND_INDEX ? LIMIT_INDEX : LIMIT_USE, credential_id, keys),
-				  1, &empty) == 0)
+	if (take(keys, keys_of(LIMIT_USE, credential_id, keys), 1, &empty) == 0)
 		refuse(operation, &empty, credential_id);
 }
 
@@ -387,5 +401,15 @@ MeterInit(void)
 							"Blind indexes at once of a principal, after a rest.",
 							"All principals of a login together have twenty times as many.",
 							&index_burst, 1000000, 1, 1000000000, PGC_SIGHUP,
+							GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
+	DefineCustomIntVariable("bulwark.data_decrypt_rate",
+							"Values a second that a principal may decrypt with decrypt_text() and its kin; 0: no limit.",
+							"All principals of a login together have twenty times as many.",
+							&data_rate, 0, 0, 100000000, PGC_SIGHUP,
+							GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
+	DefineCustomIntVariable("bulwark.data_decrypt_burst",
+							"Values at once that a principal may decrypt with decrypt_text() and its kin, after a rest.",
+							"All principals of a login together have twenty times as many.",
+							&data_burst, 1000000, 1, 1000000000, PGC_SIGHUP,
 							GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 }

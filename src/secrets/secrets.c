@@ -3,6 +3,7 @@
  *		Start-up of this room.
  */
 #include "secrets/keys.h"
+#include "secrets/column.h"
 #include "secrets/use.h"
 
 void
@@ -11,9 +12,11 @@ SecretsInit(void)
 	KeyCacheInit();
 	ComponentInit();
 	TenantKeyInit();
+	KeyAdminInit();
 	EnvelopeInit();
 	MeterInit();
 	ContentInit();
+	ProgressInit();
 	ValueInit();
 	BoxInit();
 	DerivedInit();

@@ -114,6 +114,9 @@ extern bool SecretInspect(const void *sealed, Size sealedlen,
  */
 extern bytea *SecretReseal(const pg_uuid_t *tenant_id, SecretType type,
 						   const void *sealed, Size sealedlen);
+/* The same, and *opens false instead of the error. */
+extern bytea *SecretTryReseal(const pg_uuid_t *tenant_id, SecretType type,
+							  const void *sealed, Size sealedlen, bool *opens);
 
 /* The identity's tenant; 28000 without an identity. */
 extern const pg_uuid_t *SecretTenant(void);
@@ -134,7 +137,8 @@ typedef enum SecretOperation
 extern void SecretUse(SecretOperation operation, const char *entity_type, const char *entity_id,
 					  const pg_uuid_t *credential_id, const char *purpose);
 
-/* The limits alone, for what leaves no entry each time (data decrypts, blind indexes). */
+/* The limits of what leaves no entry each time: blind indexes, and (SECRET_DECRYPT)
+ * decrypted data.  Cheap; the credential counts for nothing here. */
 extern void SecretMeter(SecretOperation operation, const pg_uuid_t *credential_id);
 
 /* --- derived.c: nothing keeps a plaintext ---------------------------------------- */

@@ -68,7 +68,7 @@ SecretUseVersion(SecretOperation operation, const char *entity_type, const char 
 				 errmsg("secrets cannot be used in a parallel worker")));
 	check_purpose(purpose);
 	SecretRequireService(event.tenant_id);
-	SecretMeter(operation, credential_id);
+	MeterUse(operation, credential_id);
 	event.detail = AuditDetail("operation", SecretOperationName(operation), "purpose", purpose, "version", version, NULL);
 	AuditEmit(&event);
 }

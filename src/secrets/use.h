@@ -14,6 +14,8 @@ extern void SecretUseVersion(SecretOperation operation, const char *entity_type,
 							 const pg_uuid_t *credential_id, const char *purpose, const char *version);
 
 extern const char *SecretOperationName(SecretOperation operation);
+/* The limits of a use; 53400. */
+extern void MeterUse(SecretOperation operation, const pg_uuid_t *credential_id);
 extern void MeterInit(void);
 extern void ContentInit(void);
 

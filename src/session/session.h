@@ -177,6 +177,7 @@ extern void LiveInit(void);
 /* identity.c: the pieces of its start-up, and of what it reads */
 extern void TicketInit(void);
 extern void AnnotateInit(void);
+extern void IssuerInit(void);
 extern void IssuerCacheInit(void);
 extern void StandbyInit(void);
 extern bool StandbyIsFresh(void);
