@@ -38,6 +38,13 @@ SQL_PARTS = \
 	src/tenancy/check_rows.sql \
 	src/tenancy/check_database.sql \
 	src/tenancy/isolation_check.sql \
+	src/secrets/types.sql \
+	src/secrets/tenant_key.sql \
+	src/secrets/value.sql \
+	src/secrets/box.sql \
+	src/secrets/secrets_check.sql \
+	src/secrets/credential.sql \
+	src/secrets/reencrypt.sql \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \
@@ -49,7 +56,7 @@ SQL_PARTS = \
 	src/privileges.sql
 
 DATA_built = bulwark--$(EXTVERSION).sql
-EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/vectors/tree test/unit/keyring test/unit/record
+EXTRA_CLEAN = bulwark--$(EXTVERSION).sql src/cli/bulwarkctl src/cli/*.o test/vectors/vectors test/vectors/tree test/unit/keyring test/unit/record test/unit/envelope
 
 REGRESS      = $(basename $(notdir $(sort $(wildcard sql/*.sql))))
 REGRESS_OPTS = --inputdir=. --outputdir=tmp_check/regress --load-extension=bulwark --encoding=UTF8

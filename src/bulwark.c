@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "keyring/keyring.h"
 #include "ledger/ledger.h"
+#include "secrets/secrets.h"
 #include "session/session.h"
 #include "tenancy/tenancy.h"
 
@@ -29,6 +30,7 @@ _PG_init(void)
 	KeyringInit();
 	SessionInit();
 	TenancyInit();
+	SecretsInit();
 	LedgerInit();
 
 	MarkGUCPrefixReserved("bulwark");

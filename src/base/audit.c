@@ -23,6 +23,8 @@ AuditEmit(const AuditEvent *event)
 {
 	if (sink)
 		sink(event);
+	else if (event->durability == AUDIT_DURABLE)
+		elog(ERROR, "nothing keeps the entry that is needed");
 }
 
 char *

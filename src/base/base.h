@@ -10,7 +10,10 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -80,11 +83,79 @@ extern Datum TrustedScalar(const char *sql, int nargs, const Oid *types,
 /* The oid of bulwark_internal.NAME, or InvalidOid (extension not here). */
 extern Oid	PrivateRelid(const char *name);
 
+/* --- store.c: statements with typed arguments, for management functions ----- */
+typedef struct Arg
+{
+	Oid			type;
+	Datum		value;
+	bool		isnull;
+} Arg;
+
+static inline Arg
+UuidArg(const pg_uuid_t *uuid)
+{
+	return (Arg) {UUIDOID, PointerGetDatum(uuid), uuid == NULL};
+}
+
+static inline Arg
+TextArg(const char *text)
+{
+	return (Arg) {TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL};
+}
+
+/* DT_NOEND is NULL. */
+static inline Arg
+TimeArg(TimestampTz time)
+{
+	return (Arg) {TIMESTAMPTZOID, TimestampTzGetDatum(time), time == DT_NOEND};
+}
+
+static inline Arg
+OidArg(Oid value)
+{
+	return (Arg) {OIDOID, ObjectIdGetDatum(value), false};
+}
+
+static inline Arg
+ArrayArg(Oid type, const ArrayType *array)
+{
+	return (Arg) {type, PointerGetDatum(array), array == NULL};
+}
+
+#define ARGS(...) \
+	(int) (sizeof((Arg[]) {__VA_ARGS__}) / sizeof(Arg)), (const Arg[]) {__VA_ARGS__}
+#define ARGS_MAX 8
+
+/* Run a statement that writes or locks; the number of its rows. */
+extern uint64 AdminExec(const char *sql, int nargs, const Arg *args);
+/* Run a query over what is committed now and what this transaction did. */
+extern uint64 AdminRead(const char *sql, int nargs, const Arg *args);
+/* A column (from 1) of a row (from 0) of the last result, in the caller's
+ * context; *isnull may be NULL where the column cannot be. */
+extern Datum AdminResult(uint64 row, int column, bool *isnull);
+extern bool AdminReadBool(const char *sql, int nargs, const Arg *args);
+/* 40001 unless a row that AdminRead saw was there to be written. */
+extern void AdminExpectRow(uint64 rows);
+
+/* Arguments of a function: the first of each pair refuses NULL (22004). */
+extern pg_uuid_t *ArgUuid(FunctionCallInfo fcinfo, int n, const char *name);
+extern pg_uuid_t *ArgUuidOrNull(FunctionCallInfo fcinfo, int n);
+extern char *ArgText(FunctionCallInfo fcinfo, int n, const char *name);
+extern char *ArgTextOrNull(FunctionCallInfo fcinfo, int n);
+/* A flag: NULL is false. */
+extern bool ArgBool(FunctionCallInfo fcinfo, int n);
+
+extern pg_uuid_t *NewUuid(void);
+extern char *UuidText(const pg_uuid_t *uuid);
+extern bool UuidEquals(const pg_uuid_t *a, const pg_uuid_t *b);
+
 /* --- wipe.c ---------------------------------------------------------------- */
 
 /* A palloc'd buffer that is overwritten when its context is reset or deleted,
  * on error too. */
 extern void *SecretAlloc(MemoryContext context, Size size);
+/* The same, not set to zero before: for what is filled at once. */
+extern void *SecretAllocRaw(MemoryContext context, Size size);
 
 /* --- roles.c: who is asking ------------------------------------------------ */
 
@@ -135,6 +206,37 @@ extern void XactInit(void);
  */
 typedef void (*RelationWatcher) (Datum arg, Oid relid);
 extern void RelationWatch(RelationWatcher watcher);
+
+/* --- command.c: a shell command within a time limit --------------------------- */
+
+typedef struct ShellCommand
+{
+	const char *text;			/* for the shell, ... */
+	const char *arguments[2];	/* ... which knows these as $1 and $2; may be NULL */
+	const void *input;			/* at most 4096 bytes */
+	Size		input_len;
+	char	   *output;
+	Size		output_cap;		/* filled to that, it is too much */
+	Size		output_len;
+	const char *expected;		/* what it may print at most, in words */
+	int			timeout;		/* seconds */
+	int			result;			/* as waitpid() has it */
+} ShellCommand;
+#define COMMAND_PROBLEM_LEN	256
+/* True when it has ended by itself in time; else problem says why not, in words
+ * that hold nothing of what it printed, and output is wiped. */
+extern bool CommandRun(ShellCommand *command, char problem[COMMAND_PROBLEM_LEN]);
+
+/* --- upkeep.c: what is done now and then, with nobody waiting ------------------ */
+
+/*
+ * Called in a worker of each database that is written to, every few minutes, in a
+ * transaction of its own.
+ */
+typedef void (*Upkeep) (void);
+extern void UpkeepRegister(Upkeep upkeep);
+/* In that worker: every one of them; an error of one is logged and stops no other. */
+extern void UpkeepRun(void);
 
 /* --- audit.c: audit-event sink: the ledger registers, others report --------- */
 typedef enum AuditDurability

@@ -167,6 +167,15 @@ extern int no_such_variable
 #define BW_QUALIFIED_NAME_LIST(string)	stringToQualifiedNameList(string)
 #endif
 
+/* An input function that refuses can be asked not to raise since 16. */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#define BW_ERETURN(escontext, value, ...)	ereturn((escontext), (value), __VA_ARGS__)
+#else
+#define BW_ERETURN(escontext, value, ...) \
+	do { ereport(ERROR, __VA_ARGS__); return (value); } while (0)
+#endif
+
 /* A GUC's extra must come from the allocator that guc.c frees it with. */
 #if PG_VERSION_NUM >= 160000
 #define BW_GUC_ALLOC(size)	guc_malloc(LOG, (size))

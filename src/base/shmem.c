@@ -8,7 +8,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
-#define MAX_PIECES	16
+#define MAX_PIECES	24
 #define LWLOCK_TRANCHE "bulwark"
 
 typedef struct ShmemPiece

@@ -22,14 +22,24 @@ secret_reset(void *arg)
 	bw_wipe(secret->data, secret->size);
 }
 
-void *
-SecretAlloc(MemoryContext context, Size size)
+static void *
+secret_made(MemoryContext context, Secret *secret, Size size)
 {
-	Secret	   *secret = MemoryContextAllocZero(context, add_size(offsetof(Secret, data), size));
-
 	secret->size = size;
 	secret->callback.func = secret_reset;
 	secret->callback.arg = secret;
 	MemoryContextRegisterResetCallback(context, &secret->callback);
 	return secret->data;
+}
+
+void *
+SecretAlloc(MemoryContext context, Size size)
+{
+	return secret_made(context, MemoryContextAllocZero(context, add_size(offsetof(Secret, data), size)), size);
+}
+
+void *
+SecretAllocRaw(MemoryContext context, Size size)
+{
+	return secret_made(context, MemoryContextAlloc(context, add_size(offsetof(Secret, data), size)), size);
 }

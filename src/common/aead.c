@@ -15,9 +15,74 @@
 #include <string.h>
 
 #define AES_BLOCK		16
-#define GCM_NONCE_LEN	12
 #define GCM_TEXT_MAX	((UINT64_C(1) << 36) - 32)	/* SP 800-38D */
 #define CHUNK_MAX		((size_t) 1 << 30)	/* EVP takes an int */
+
+/*
+ * The process's two contexts.  The ciphers are fetched once, for an implicit fetch
+ * costs more than sealing a short value does.  Which key the first one has is kept
+ * beside it: who seals many values under one key expands it once.
+ */
+static EVP_CIPHER_CTX *ecb = NULL;
+static EVP_CIPHER_CTX *gcm = NULL;
+static uint64_t ecb_serial = 0; /* 0: none */
+static uint64_t last_serial = 0;
+
+static EVP_CIPHER_CTX *
+context_new(const char *name)
+{
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	bool		ok = cipher != NULL && ctx != NULL &&
+		EVP_CipherInit_ex(ctx, cipher, NULL, NULL, NULL, 1) == 1;
+
+	EVP_CIPHER_free(cipher);	/* the context holds it */
+	if (ok)
+		return ctx;
+	EVP_CIPHER_CTX_free(ctx);
+	return NULL;
+}
+
+static bool
+contexts_ready(void)
+{
+	if (gcm != NULL)
+		return true;
+	if (ecb == NULL)
+	{
+		ecb = context_new("AES-256-ECB");
+		if (ecb == NULL || EVP_CIPHER_CTX_set_padding(ecb, 0) != 1)
+			return false;
+	}
+	gcm = context_new("AES-256-GCM");
+	return gcm != NULL;
+}
+
+/* Overwrite what the contexts hold of the last keys. */
+void
+bw_aead_forget(void)
+{
+	static const uint8_t zero[BW_AEAD_KEY_LEN];
+
+	if (gcm != NULL)
+	{
+		(void) EVP_CipherInit_ex(ecb, NULL, NULL, zero, NULL, 1);
+		(void) EVP_CipherInit_ex(gcm, NULL, NULL, zero, zero, 1);
+	}
+	ecb_serial = 0;
+}
+
+static bool
+ecb_set_key(const bw_xaes_key *key)
+{
+	if (ecb_serial == key->serial && ecb_serial != 0)
+		return true;
+	ecb_serial = 0;
+	if (!contexts_ready() || EVP_CipherInit_ex(ecb, NULL, NULL, key->key, NULL, 1) != 1)
+		return false;
+	ecb_serial = key->serial;
+	return true;
+}
 
 /* dst = src * x in GF(2^128), as CMAC doubles; without a branch on the key. */
 static void
@@ -30,42 +95,49 @@ cmac_double(const uint8_t src[AES_BLOCK], uint8_t dst[AES_BLOCK])
 	dst[AES_BLOCK - 1] = (uint8_t) (src[AES_BLOCK - 1] << 1) ^ carry;
 }
 
-/* The AES-256-GCM key for a XAES key and the first half of its nonce. */
+/* False: OpenSSL failed, prepared is then wiped. */
+bool
+bw_xaes_key_init(bw_xaes_key *prepared, const uint8_t key[BW_AEAD_KEY_LEN])
+{
+	static const uint8_t zero[AES_BLOCK];
+	uint8_t		l[AES_BLOCK];
+	int			n;
+	bool		ok;
+
+	prepared->serial = ++last_serial;
+	memcpy(prepared->key, key, sizeof(prepared->key));
+	ok = ecb_set_key(prepared) &&
+		EVP_EncryptUpdate(ecb, l, &n, zero, AES_BLOCK) == 1 && n == AES_BLOCK;
+	if (ok)
+		cmac_double(l, prepared->k1);
+	else
+		bw_wipe(prepared, sizeof(*prepared));
+	bw_wipe(l, sizeof(l));
+	return ok;
+}
+
+/* The AES-256-GCM key for the first half of a nonce. */
 static bool
-derive_key(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
+derive_key(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN],
 		   uint8_t derived[BW_AEAD_KEY_LEN])
 {
-	uint8_t		zero[AES_BLOCK] = {0};
-	uint8_t		l[AES_BLOCK],
-				k1[AES_BLOCK],
-				m[2 * AES_BLOCK];
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	uint8_t		m[2 * AES_BLOCK];
 	int			n;
-	bool		ok = false;
+	bool		ok;
 
-	if (ctx != NULL &&
-		EVP_EncryptInit_ex(ctx, EVP_aes_256_ecb(), NULL, key, NULL) == 1 &&
-		EVP_CIPHER_CTX_set_padding(ctx, 0) == 1 &&
-		EVP_EncryptUpdate(ctx, l, &n, zero, AES_BLOCK) == 1 && n == AES_BLOCK)
+	for (int i = 0; i < 2; i++)
 	{
-		cmac_double(l, k1);
-		for (int i = 0; i < 2; i++)
-		{
-			uint8_t    *block = m + i * AES_BLOCK;
-			const uint8_t prefix[4] = {0, (uint8_t) (i + 1), 'X', 0};
+		uint8_t    *block = m + i * AES_BLOCK;
+		const uint8_t prefix[4] = {0, (uint8_t) (i + 1), 'X', 0};
 
-			memcpy(block, prefix, sizeof(prefix));
-			memcpy(block + sizeof(prefix), nonce, GCM_NONCE_LEN);
-			for (int j = 0; j < AES_BLOCK; j++)
-				block[j] ^= k1[j];
-		}
-		ok = EVP_EncryptUpdate(ctx, derived, &n, m, sizeof(m)) == 1 && n == sizeof(m);
+		memcpy(block, prefix, sizeof(prefix));
+		memcpy(block + sizeof(prefix), nonce, BW_GCM_NONCE_LEN);
+		for (int j = 0; j < AES_BLOCK; j++)
+			block[j] ^= key->k1[j];
 	}
-
-	EVP_CIPHER_CTX_free(ctx);
-	bw_wipe(l, sizeof(l));
-	bw_wipe(k1, sizeof(k1));
-	bw_wipe(m, sizeof(m));
+	ok = ecb_set_key(key) &&
+		EVP_EncryptUpdate(ecb, derived, &n, m, sizeof(m)) == 1 && n == sizeof(m);
+	sodium_memzero(m, sizeof(m));
 	return ok;
 }
 
@@ -88,57 +160,118 @@ update(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, size_t len)
 	return true;
 }
 
-/* Seal or open len bytes; the tag is written when sealing, checked when opening. */
 static bool
-crypt_gcm(bool seal, const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
-		  const uint8_t *ad, size_t adlen, const uint8_t *in, size_t len,
-		  uint8_t *out, uint8_t *tag)
+begin(bool seal, const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad)
 {
-	uint8_t		derived[BW_AEAD_KEY_LEN];
-	uint8_t		last[AES_BLOCK];
-	EVP_CIPHER_CTX *ctx;
-	int			n;
-	bool		ok;
-
-	if (len > GCM_TEXT_MAX || !derive_key(key, nonce, derived))
-		return false;
-
-	ctx = EVP_CIPHER_CTX_new();
-	ok = ctx != NULL &&
-		EVP_CipherInit_ex(ctx, EVP_aes_256_gcm(), NULL, derived, nonce + GCM_NONCE_LEN, seal) == 1 &&
-		update(ctx, NULL, ad, adlen) &&
-		update(ctx, out, in, len) &&
-		(seal || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, BW_AEAD_TAG_LEN, tag) == 1) &&
-		EVP_CipherFinal_ex(ctx, last, &n) == 1 && n == 0 &&
-		(!seal || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, BW_AEAD_TAG_LEN, tag) == 1);
-
-	EVP_CIPHER_CTX_free(ctx);
-	bw_wipe(derived, sizeof(derived));
-	return ok;
+	return contexts_ready() &&
+		EVP_CipherInit_ex(gcm, NULL, NULL, key, nonce, seal) == 1 &&
+		update(gcm, NULL, ad->head, ad->head_len) &&
+		update(gcm, NULL, ad->tail, ad->tail_len);
 }
 
-/* out = ciphertext || tag.  False: OpenSSL failed, out is undefined. */
-bool
-bw_aead_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
-			 const void *ad, size_t adlen, const void *plain, size_t len, uint8_t *out)
+/* Zeroes are laid out where their ciphertext goes. */
+static bool
+update_part(const bw_part *part, uint8_t *out)
 {
-	return crypt_gcm(true, key, nonce, ad, adlen, plain, len, out, out + len);
+	if (part->data != NULL || part->len == 0)
+		return update(gcm, out, part->data, part->len);
+	memset(out, 0, part->len);
+	return update(gcm, out, out, part->len);
+}
+
+/* out = ciphertext || tag.  False: OpenSSL failed, or too long; out is undefined. */
+bool
+bw_gcm_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
+			const bw_part *parts, int nparts, uint8_t *out)
+{
+	uint64_t	len = 0;
+	uint8_t		last[AES_BLOCK];
+	int			n;
+	bool		ok = begin(true, key, nonce, ad);
+
+	for (int i = 0; i < nparts && ok; i++)
+	{
+		ok = parts[i].len <= GCM_TEXT_MAX - len && update_part(&parts[i], out);
+		len += parts[i].len;
+		out += parts[i].len;
+	}
+	return ok && EVP_CipherFinal_ex(gcm, last, &n) == 1 && n == 0 &&
+		EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_GET_TAG, BW_AEAD_TAG_LEN, out) == 1;
 }
 
 /* False: too short, or not authentic under that key, nonce and data; out is then wiped. */
 bool
-bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
-			 const void *ad, size_t adlen, const uint8_t *sealed, size_t sealedlen, void *out)
+bw_gcm_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
+			const uint8_t *sealed, size_t sealedlen, void *out)
 {
 	uint8_t		tag[BW_AEAD_TAG_LEN];
+	uint8_t		last[AES_BLOCK];
 	size_t		len;
+	int			n;
 
 	if (sealedlen < BW_AEAD_TAG_LEN)
 		return false;
 	len = sealedlen - BW_AEAD_TAG_LEN;
 	memcpy(tag, sealed + len, sizeof(tag));
-	if (crypt_gcm(false, key, nonce, ad, adlen, sealed, len, out, tag))
+	if (len <= GCM_TEXT_MAX && begin(false, key, nonce, ad) &&
+		update(gcm, out, sealed, len) &&
+		EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_SET_TAG, BW_AEAD_TAG_LEN, tag) == 1 &&
+		EVP_CipherFinal_ex(gcm, last, &n) == 1 && n == 0)
 		return true;
 	bw_wipe(out, len);
 	return false;
+}
+
+bool
+bw_xaes_seal(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+			 const bw_part *parts, int nparts, uint8_t *out)
+{
+	uint8_t		derived[BW_AEAD_KEY_LEN];
+	bool		ok = derive_key(key, nonce, derived) &&
+		bw_gcm_seal(derived, nonce + BW_GCM_NONCE_LEN, ad, parts, nparts, out);
+
+	sodium_memzero(derived, sizeof(derived));
+	return ok;
+}
+
+bool
+bw_xaes_open(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+			 const uint8_t *sealed, size_t sealedlen, void *out)
+{
+	uint8_t		derived[BW_AEAD_KEY_LEN];
+	bool		ok = derive_key(key, nonce, derived) &&
+		bw_gcm_open(derived, nonce + BW_GCM_NONCE_LEN, ad, sealed, sealedlen, out);
+
+	sodium_memzero(derived, sizeof(derived));
+	return ok;
+}
+
+/* Once, leaving nothing of the key in the contexts. */
+bool
+bw_aead_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
+			 const void *ad, size_t adlen, const void *plain, size_t len, uint8_t *out)
+{
+	const bw_ad whole = {ad, adlen, NULL, 0};
+	const bw_part text = {plain, len};
+	bw_xaes_key prepared;
+	bool		ok = bw_xaes_key_init(&prepared, key) &&
+		bw_xaes_seal(&prepared, nonce, &whole, &text, 1, out);
+
+	bw_aead_forget();
+	bw_wipe(&prepared, sizeof(prepared));
+	return ok;
+}
+
+bool
+bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
+			 const void *ad, size_t adlen, const uint8_t *sealed, size_t sealedlen, void *out)
+{
+	const bw_ad whole = {ad, adlen, NULL, 0};
+	bw_xaes_key prepared;
+	bool		ok = bw_xaes_key_init(&prepared, key) &&
+		bw_xaes_open(&prepared, nonce, &whole, sealed, sealedlen, out);
+
+	bw_aead_forget();
+	bw_wipe(&prepared, sizeof(prepared));
+	return ok;
 }

@@ -50,6 +50,9 @@ typedef struct bw_hmac_key
 extern void bw_hmac_key_init(bw_hmac_key *keyed, const uint8_t *key, size_t keylen);
 extern void bw_hmac_sha256_keyed(const bw_hmac_key *keyed, const void *data, size_t len,
 								 uint8_t out[BW_SHA256_LEN]);
+/* Of a label behind its length (4), then the data. */
+extern void bw_hmac_sha256_labelled(const bw_hmac_key *keyed, const char *label,
+									const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
 extern bool bw_equal(const void *a, const void *b, size_t len);	/* constant time */
 extern bool bw_hkdf_sha256(const uint8_t *ikm, size_t ikmlen,
 						   const uint8_t *salt, size_t saltlen,
@@ -68,6 +71,53 @@ extern bool bw_aead_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce
 extern bool bw_aead_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN],
 						 const void *ad, size_t adlen, const uint8_t *sealed, size_t sealedlen,
 						 void *out /* sealedlen - BW_AEAD_TAG_LEN */ );
+
+/*
+ * The same with a key that is used often: its CMAC subkey is computed once.  The
+ * cipher contexts are the process's and reused; bw_aead_forget() leaves no key of
+ * the last use in them.  Associated data in two parts, one after the other.
+ */
+typedef struct bw_xaes_key
+{
+	uint64_t	serial;			/* of this key among the process's, never 0 */
+	uint8_t		key[BW_AEAD_KEY_LEN];
+	uint8_t		k1[16];
+} bw_xaes_key;
+
+typedef struct bw_ad
+{
+	const void *head;
+	size_t		head_len;
+	const void *tail;			/* may be NULL */
+	size_t		tail_len;
+} bw_ad;
+
+/* A text in pieces, as if they stood one after the other. */
+typedef struct bw_part
+{
+	const void *data;			/* NULL: zeroes */
+	size_t		len;
+} bw_part;
+
+extern bool bw_xaes_key_init(bw_xaes_key *prepared, const uint8_t key[BW_AEAD_KEY_LEN]);
+extern bool bw_xaes_seal(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+						 const bw_part *parts, int nparts, uint8_t *out);
+extern bool bw_xaes_open(const bw_xaes_key *key, const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+						 const uint8_t *sealed, size_t sealedlen, void *out);
+extern void bw_aead_forget(void);
+
+/* AES-256-GCM with a 96-bit nonce, which must never repeat: the layer below. */
+#define BW_GCM_NONCE_LEN	12
+extern bool bw_gcm_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
+						const bw_part *parts, int nparts, uint8_t *out);
+extern bool bw_gcm_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
+						const uint8_t *sealed, size_t sealedlen, void *out);
+
+/* XChaCha20-Poly1305 (libsodium), laid out as XAES. */
+extern bool bw_xchacha_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+							const bw_part *parts, int nparts, uint8_t *out);
+extern bool bw_xchacha_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_AEAD_NONCE_LEN], const bw_ad *ad,
+							const uint8_t *sealed, size_t sealedlen, void *out);
 
 /*
  * A root key as text: 64 hex digits and at most one newline.  Its id, which may

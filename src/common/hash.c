@@ -58,19 +58,40 @@ bw_hmac_key_init(bw_hmac_key *keyed, const uint8_t *key, size_t keylen)
 	bw_wipe(block, sizeof(block));
 }
 
+static void
+hmac_finish(const bw_hmac_key *keyed, SHA256_CTX *state, uint8_t out[BW_SHA256_LEN])
+{
+	uint8_t		inner[BW_SHA256_LEN];
+
+	SHA256_Final(inner, state);
+	*state = keyed->outer;
+	SHA256_Update(state, inner, sizeof(inner));
+	SHA256_Final(out, state);
+	bw_wipe(state, sizeof(*state));
+}
+
 void
 bw_hmac_sha256_keyed(const bw_hmac_key *keyed, const void *data, size_t len,
 					 uint8_t out[BW_SHA256_LEN])
 {
 	SHA256_CTX	state = keyed->inner;
-	uint8_t		inner[BW_SHA256_LEN];
 
 	SHA256_Update(&state, data, len);
-	SHA256_Final(inner, &state);
-	state = keyed->outer;
-	SHA256_Update(&state, inner, sizeof(inner));
-	SHA256_Final(out, &state);
-	bw_wipe(&state, sizeof(state));
+	hmac_finish(keyed, &state, out);
+}
+
+void
+bw_hmac_sha256_labelled(const bw_hmac_key *keyed, const char *label,
+						const void *data, size_t len, uint8_t out[BW_SHA256_LEN])
+{
+	SHA256_CTX	state = keyed->inner;
+	size_t		n = strlen(label);
+	const uint8_t prefix[4] = {(uint8_t) (n >> 24), (uint8_t) (n >> 16), (uint8_t) (n >> 8), (uint8_t) n};
+
+	SHA256_Update(&state, prefix, sizeof(prefix));
+	SHA256_Update(&state, label, n);
+	SHA256_Update(&state, data, len);
+	hmac_finish(keyed, &state, out);
 }
 
 /* HMAC-SHA256 under a key of any length (RFC 2104); NULL for an empty one. */

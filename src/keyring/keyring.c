@@ -38,6 +38,7 @@ typedef struct RingStatus
 	pg_atomic_uint64 generation;
 	TimestampTz config_time;	/* of the configuration that was loaded at start-up */
 	TimestampTz checked_at;		/* when keys were last looked for */
+	bool		wrap_with_next; /* a rotation to it has begun */
 	const char *setting[KEYRING_SLOTS];	/* constants of this library */
 	char		problem[KEYRING_SLOTS][PROBLEM_LEN];
 } RingStatus;
@@ -240,6 +241,7 @@ RingUpdate(FetchedRoot fetched[KEYRING_SLOTS])
 	if (memcmp(before, after, sizeof(after)) != 0)
 	{
 		memcpy(ring, after, sizeof(after));
+		status->wrap_with_next = false;
 		pg_atomic_fetch_add_u64(&status->generation, 1);
 	}
 	status->checked_at = GetCurrentTimestamp();
@@ -276,6 +278,25 @@ RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
 	}
 	LWLockRelease(ring_lock);
 	return loaded;
+}
+
+KeyringSlot
+RingWrapSlot(void)
+{
+	KeyringSlot slot;
+
+	LWLockAcquire(ring_lock, LW_SHARED);
+	slot = status->wrap_with_next && ring[KEYRING_NEXT].loaded ? KEYRING_NEXT : KEYRING_CURRENT;
+	LWLockRelease(ring_lock);
+	return slot;
+}
+
+void
+RingWrapWithNext(void)
+{
+	LWLockAcquire(ring_lock, LW_EXCLUSIVE);
+	status->wrap_with_next = true;
+	LWLockRelease(ring_lock);
 }
 
 uint64

@@ -47,4 +47,31 @@ extern void KeyringWrap(const uint8 *key, Size keylen, const void *context, Size
 extern bool KeyringUnwrap(const uint8 *wrapped, Size wrappedlen, const void *context,
 						  Size contextlen, uint8 *key, Size keylen);
 
+/* The id of the root key that a key is wrapped by; is it in the ring? */
+extern bool KeyringHoldsRootOf(const uint8 *wrapped, Size wrappedlen, uint8 id[ROOT_KEY_ID_LEN]);
+/*
+ * rotate.c: everything that is wrapped, put under another root key.  A room that
+ * keeps wrapped keys registers a function that puts at most limit of its own under
+ * that key with KeyringRewrap, in the transaction that is under way.
+ */
+typedef enum Rewrapping
+{
+	REWRAP_DONE,				/* wrapped is the key's new form */
+	REWRAP_NOT_NEEDED,			/* it is under that root key already */
+	REWRAP_IMPOSSIBLE			/* its root key is not loaded, or it was altered */
+} Rewrapping;
+typedef struct RewrapCount
+{
+	int64		done;
+	int64		left;			/* because of the limit */
+	int64		impossible;
+} RewrapCount;
+typedef void (*Rewrapper) (int64 limit, RewrapCount *count);
+extern void KeyringRewrapRegister(const char *what, Rewrapper rewrapper);
+/* Same length, same context; to the root key that the running rotation is for. */
+extern Rewrapping KeyringRewrap(uint8 *wrapped, Size wrappedlen, const void *context, Size contextlen);
+
+/* The file that the current root key is configured to come from, or "". */
+extern const char *KeyringFile(void);
+
 #endif							/* BULWARK_KEYRING_H */

@@ -117,6 +117,12 @@ BulwarkKeyringWorker(Datum arg)
 	proc_exit(1);
 }
 
+const char *
+KeyringFile(void)
+{
+	return FileProvider.sources[KEYRING_CURRENT];
+}
+
 static void
 define_settings(void)
 {

@@ -8,7 +8,7 @@
 #include "keyring/keyring.h"
 
 #define KEY_ID_HEX_LEN	(2 * ROOT_KEY_ID_LEN)
-#define PROBLEM_LEN		256
+#define PROBLEM_LEN		COMMAND_PROBLEM_LEN
 
 /*
  * A provider knows how to get a root key from outside: one setting a slot says
@@ -49,7 +49,15 @@ extern bool RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROO
 extern void RingUpdate(FetchedRoot fetched[KEYRING_SLOTS]);
 /* Was the ring loaded under the configuration that this process started with? */
 extern bool RingIsCurrent(void);
+/* Which slot's root key new keys are wrapped by: the current one's, until a rotation
+ * to the next one has begun. */
+extern KeyringSlot RingWrapSlot(void);
+extern void RingWrapWithNext(void);
 BW_NORETURN extern void RaiseSealed(void);
+
+/* wrap.c: under that slot's root key; false when it is empty, or on failure. */
+extern bool WrapUnder(KeyringSlot slot, const uint8 *key, Size keylen, const void *context, Size contextlen,
+					  uint8 *wrapped);
 extern void RingIdHex(const uint8 id[ROOT_KEY_ID_LEN], char hex[KEY_ID_HEX_LEN + 1]);
 
 #endif							/* BULWARK_RING_H */

@@ -47,20 +47,19 @@ wrap_kek(const uint8 root[ROOT_KEY_LEN], const WrapHeader *header, uint8 kek[BW_
 						  (const uint8 *) WRAP_LABEL, strlen(WRAP_LABEL), kek, BW_AEAD_KEY_LEN);
 }
 
-/* Writes WRAPPED_KEY_LEN(keylen) bytes; 55000 without a root key. */
-void
-KeyringWrap(const uint8 *key, Size keylen, const void *context, Size contextlen, uint8 *wrapped)
+bool
+WrapUnder(KeyringSlot slot, const uint8 *key, Size keylen, const void *context, Size contextlen, uint8 *wrapped)
 {
 	WrapHeader	header = {.version = WRAP_VERSION};
 	uint8		root[ROOT_KEY_LEN];
 	uint8		kek[BW_AEAD_KEY_LEN];
 	Size		adlen;
-	uint8	   *ad = wrap_ad_alloc(context, contextlen, &adlen);
+	uint8	   *ad;
 	bool		ok;
 
-	if (!RingCopy(KEYRING_CURRENT, header.root_id, root))
-		RaiseSealed();
-
+	if (!RingCopy(slot, header.root_id, root))
+		return false;
+	ad = wrap_ad_alloc(context, contextlen, &adlen);
 	ok = bw_random(header.salt, sizeof(header.salt)) &&
 		bw_random(header.nonce, sizeof(header.nonce)) &&
 		wrap_kek(root, &header, kek);
@@ -71,7 +70,15 @@ KeyringWrap(const uint8 *key, Size keylen, const void *context, Size contextlen,
 	bw_wipe(root, sizeof(root));
 	bw_wipe(kek, sizeof(kek));
 	pfree(ad);
-	if (!ok)
+	return ok;
+}
+
+/* Writes WRAPPED_KEY_LEN(keylen) bytes; 55000 without a root key. */
+void
+KeyringWrap(const uint8 *key, Size keylen, const void *context, Size contextlen, uint8 *wrapped)
+{
+	KeyringRequire();
+	if (!WrapUnder(RingWrapSlot(), key, keylen, context, contextlen, wrapped))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not wrap a key")));
@@ -89,6 +96,21 @@ root_with_id(const uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
 			return true;
 	}
 	return false;
+}
+
+bool
+KeyringHoldsRootOf(const uint8 *wrapped, Size wrappedlen, uint8 id[ROOT_KEY_ID_LEN])
+{
+	uint8		root[ROOT_KEY_LEN];
+	bool		holds;
+
+	memset(id, 0, ROOT_KEY_ID_LEN);
+	if (wrappedlen < sizeof(WrapHeader))
+		return false;
+	memcpy(id, wrapped + offsetof(WrapHeader, root_id), ROOT_KEY_ID_LEN);
+	holds = root_with_id(id, root);
+	bw_wipe(root, sizeof(root));
+	return holds;
 }
 
 /* False for every cause alike; key is then wiped. */

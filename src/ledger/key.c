@@ -339,3 +339,80 @@ LedgerSign(uint32 epoch, const void *message, Size len, uint8 signature[64])
 	if (crypto_sign_detached(signature, NULL, message, len, sign_key.secret) != 0)
 		elog(ERROR, "could not sign");
 }
+
+/* --- another root key -------------------------------------------------------------------- */
+
+/* The row with its key wrapped anew, in the row's place. */
+static void
+rewrap_row(Relation rel, HeapTuple row, const StoredKey *stored)
+{
+	bytea	   *wrapped = palloc(VARHDRSZ + sizeof(stored->wrapped));
+	Datum		values[5] = {0};
+	bool		nulls[5] = {false};
+	bool		replace[5] = {false, false, false, true, false};
+
+	SET_VARSIZE(wrapped, VARHDRSZ + sizeof(stored->wrapped));
+	memcpy(VARDATA(wrapped), stored->wrapped, sizeof(stored->wrapped));
+	values[3] = PointerGetDatum(wrapped);
+	LedgerUpdate(rel, &row->t_self, values, nulls, replace);
+}
+
+static void
+rewrap_one(Relation rel, HeapTuple row, int64 limit, RewrapCount *count)
+{
+	bool		isnull;
+	char		kind = DatumGetChar(heap_getattr(row, 1, RelationGetDescr(rel), &isnull));
+	StoredKey	stored;
+	KeyContext	context;
+
+	if (!stored_key_read(row, RelationGetDescr(rel), &stored))
+	{
+		count->impossible++;
+		return;
+	}
+	key_context(kind, stored.epoch, &context);
+	switch (KeyringRewrap(stored.wrapped, sizeof(stored.wrapped), &context, sizeof(context)))
+	{
+		case REWRAP_DONE:
+			if (count->done == limit)
+				count->left++;
+			else
+			{
+				rewrap_row(rel, row, &stored);
+				count->done++;
+			}
+			break;
+		case REWRAP_NOT_NEEDED:
+			break;
+		case REWRAP_IMPOSSIBLE:
+			count->impossible++;
+			break;
+	}
+}
+
+/* Both kinds of every epoch: old ones open what is not sealed yet. */
+static void
+rewrap_keys(int64 limit, RewrapCount *count)
+{
+	Relation	rel = table_open(PrivateRelid(KEY_TABLE), RowExclusiveLock);
+	Snapshot	snapshot = RegisterSnapshot(LedgerSnapshot());
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	HeapTuple	row;
+	TrustedScope scope;
+
+	TrustedBegin(&scope);
+	LedgerWorkBegin();
+	while ((row = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		rewrap_one(rel, row, limit, count);
+	LedgerWorkEnd();
+	TrustedEnd(&scope);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+}
+
+void
+LedgerKeysInit(void)
+{
+	KeyringRewrapRegister("ledger keys", rewrap_keys);
+}

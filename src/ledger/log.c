@@ -484,6 +484,7 @@ LogOpen(void)
 void
 LedgerInit(void)
 {
+	LedgerKeysInit();
 	AppendInit();
 	CaptureInit();
 	SegmentInit();

@@ -75,6 +75,7 @@ extern void LedgerPublicKey(uint32 epoch, uint8 key[32]);
 /* Make both kinds of key of a new epoch; the signing epoch. */
 extern uint32 LedgerKeysMake(void);
 extern void KeysForget(void);
+extern void LedgerKeysInit(void);
 
 /* --- segment.c: where entries go ------------------------------------------------ */
 /*

@@ -135,6 +135,8 @@ do_round(void)
 	publish(requested);
 	while (any && !asked_for() && SegmentsKeepUp())
 		WorkerCheck();
+	if (any && am_worker)
+		UpkeepRun();
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pgstat_report_stat(true);
 }

@@ -8,9 +8,14 @@
  *		parsed, before anything else takes a copy; what the back end had already
  *		published of it is overwritten in place.  What is left is the instant
  *		between the statement's arrival and the end of its parse analysis.
+ *
+ *		The constants of a statement that names a function which takes plaintexts
+ *		(constant.c) go the same way.  With them go bound parameters in the log, for
+ *		those are as good as constants there.
  */
 #include "session/session.h"
 
+#include "commands/prepare.h"
 #include "miscadmin.h"
 #include "nodes/memnodes.h"
 #include "parser/analyze.h"
@@ -77,22 +82,34 @@ HideSecrets(char *text)
 	return found;
 }
 
+/* A statement's text, or a piece of one of which constants say that all are hidden. */
+static bool
+hide_text(char *text, bool constants)
+{
+	bool		found = HideSecrets(text);
+
+	if (!constants && FindHiddenWord(text) == NULL)
+		return found;
+	HideConstants(text, text, QUOTED_NAME);
+	return true;
+}
+
 /*
  * Overwrite what pg_stat_activity shows of this back end.  A reader that meets
  * the change reads again.
  */
 static void
-hide_activity(void)
+hide_activity(bool constants)
 {
 	volatile PgBackendStatus *entry = MyBEEntry;
 	size_t		length;
 
 	if (entry == NULL || entry->st_activity_raw == NULL ||
-		find_secret(entry->st_activity_raw, &length) == NULL)
+		(!constants && find_secret(entry->st_activity_raw, &length) == NULL))
 		return;
 
 	PGSTAT_BEGIN_WRITE_ACTIVITY(entry);
-	HideSecrets(entry->st_activity_raw);
+	hide_text(entry->st_activity_raw, constants);
 	PGSTAT_END_WRITE_ACTIVITY(entry);
 }
 
@@ -107,7 +124,7 @@ hide_new_plans(MemoryContext context)
 	for (MemoryContext child = context->firstchild; child != NULL; child = child->nextchild)
 	{
 		if (strcmp(child->name, "CachedPlanSource") == 0)
-			HideSecrets(unconstify(char *, child->ident));
+			hide_text(unconstify(char *, child->ident), false);
 		hide_new_plans(child);
 	}
 }
@@ -150,27 +167,42 @@ remember_read_message(const char *text)
  * function may be a constant, and is not published.
  */
 static void
-hide_statement(const char *text)
+hide_statement(const char *text, const char *prepared)
 {
+	bool		constants;
+
 	if (text == NULL || text == read_message)
 		return;
-	if (HideSecrets(unconstify(char *, text)))
+	constants = FindHiddenWord(text) != NULL || FindHiddenWord(prepared) != NULL;
+	if (hide_text(unconstify(char *, text), constants))
 	{
-		if (debug_query_string != NULL)
-			HideSecrets(unconstify(char *, debug_query_string));
+		if (debug_query_string != NULL && debug_query_string != text)
+			hide_text(unconstify(char *, debug_query_string), constants);
 		if (MessageContext != NULL)
 			hide_new_plans(MessageContext);
-		hide_activity();
+		hide_activity(constants);
 	}
-	if (text == debug_query_string && MessageContext != NULL)
+	if (text == debug_query_string && MessageContext != NULL && prepared == NULL)
 		remember_read_message(text);
+}
+
+/* The text of the statement that EXECUTE runs, or NULL: another statement. */
+static const char *
+executed_text(Node *stmt)
+{
+	PreparedStatement *prepared;
+
+	if (stmt == NULL || !IsA(stmt, ExecuteStmt))
+		return NULL;
+	prepared = FetchPreparedStatement(((ExecuteStmt *) stmt)->name, false);
+	return prepared == NULL ? NULL : prepared->plansource->query_string;
 }
 
 static void
 hide_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
 {
 	if (StatementDepth() == 0)
-		hide_statement(pstate->p_sourcetext);
+		hide_statement(pstate->p_sourcetext, executed_text(query->utilityStmt));
 
 	/* Each ticket would be a statement of its own in pg_stat_statements. */
 	if (ticket_literal(query->utilityStmt) != NULL)
@@ -233,7 +265,7 @@ hide_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTr
  * the line gets a copy; where there is no room for one, no statement at all.
  */
 static void
-hide_logged_statement(ErrorData *edata)
+hide_logged_statement(ErrorData *edata, bool constants)
 {
 	size_t		length;
 	Size		size;
@@ -241,7 +273,7 @@ hide_logged_statement(ErrorData *edata)
 
 	if (debug_query_string == NULL || edata->hide_stmt ||
 		(edata->elevel != LOG && edata->elevel < log_min_error_statement) ||
-		find_secret(debug_query_string, &length) == NULL)
+		(!constants && find_secret(debug_query_string, &length) == NULL))
 		return;
 
 	size = strlen(debug_query_string) + 1;
@@ -253,8 +285,52 @@ hide_logged_statement(ErrorData *edata)
 		return;
 	}
 	memcpy(copy, debug_query_string, size);
-	HideSecrets(copy);
+	hide_text(copy, constants);
 	debug_query_string = copy;
+}
+
+/* From where on a line is a statement with constants: NULL is nowhere. */
+static const char *
+statement_in(const char *line)
+{
+	const char *start = NULL;
+
+	if (line != NULL && debug_query_string != NULL && debug_query_string[0] != '\0')
+		start = strstr(line, debug_query_string);
+	return start != NULL ? start : FindHiddenWord(line);
+}
+
+/* The server's parsers quote what they could not read, with and without quotes. */
+static void
+hide_quoted_input(char *context)
+{
+	static const char json[] = "JSON data, line ";
+	char	   *line = context == NULL ? NULL : strstr(context, json);
+
+	if (line == NULL)
+		return;
+	for (line = strchr(line + strlen(json), ':'); line != NULL && *line != '\0' && *line != '\n'; line++)
+		if (*line != ':')
+			*line = '*';
+}
+
+/*
+ * A line about a statement that takes plaintexts.  Numbers before the statement are
+ * the line's own, and so are those in a detail, unless it is a printed tree.
+ */
+static void
+hide_line_constants(ErrorData *edata)
+{
+	bool		input = ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_DATA_EXCEPTION;
+	QuotedIs	quoted = input ? QUOTED_INPUT : QUOTED_NAME;
+
+	HideConstants(edata->message, statement_in(edata->message), quoted);
+	HideConstants(edata->detail, edata->detail != NULL ? strstr(edata->detail, ":constvalue") : NULL, quoted);
+	HideConstants(edata->detail_log, NULL, quoted);
+	HideConstants(edata->context, FindHiddenWord(edata->context), input ? QUOTED_INPUT : QUOTED_STATEMENT);
+	if (input)
+		hide_quoted_input(edata->context);
+	HideConstants(edata->internalquery, edata->internalquery, QUOTED_NAME);
 }
 
 /*
@@ -265,14 +341,23 @@ hide_logged_statement(ErrorData *edata)
 static void
 hide_emit_log(ErrorData *edata)
 {
+	bool		statement = FindHiddenWord(debug_query_string) != NULL;
+
 	HideSecrets(edata->message);
 	HideSecrets(edata->detail);
 	HideSecrets(edata->detail_log);
 	HideSecrets(edata->hint);
 	HideSecrets(edata->context);
 	HideSecrets(edata->internalquery);
-	hide_logged_statement(edata);
-	hide_activity();
+	if (statement || FindHiddenWord(edata->message) || FindHiddenWord(edata->detail) ||
+		FindHiddenWord(edata->context) || FindHiddenWord(edata->internalquery))
+	{
+		hide_line_constants(edata);
+		/* EXECUTE of a prepared one: the detail says of what */
+		statement = statement || (edata->elevel == LOG && FindHiddenWord(edata->detail));
+	}
+	hide_logged_statement(edata, statement);
+	hide_activity(statement);
 
 	if (prev_emit_log)
 		prev_emit_log(edata);

@@ -564,6 +564,7 @@ SessionInit(void)
 	StandbyInit();
 	TicketInit();
 	AnnotateInit();
+	IssuerInit();
 	IssuerCacheInit();
 
 	prev_ExecutorStart = ExecutorStart_hook;

@@ -7,6 +7,7 @@
 #include "catalog/pg_type.h"
 #include "keyring/keyring.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 
 #define LIFETIME_MAX	(10 * 365.25 * SECS_PER_DAY)
 
@@ -332,4 +333,89 @@ bulwark_issuer_drop(PG_FUNCTION_ARGS)
 	TrustedEnd(&scope);
 	AuditAdmin("issuer_drop", "issuer", issuer, NULL, NULL);
 	PG_RETURN_VOID();
+}
+
+/* --- another root key ------------------------------------------------------------------- */
+
+typedef struct WrappedSecret
+{
+	char	   *issuer;
+	Datum		issuer_id;
+	Datum		thumbprint;
+	bytea	   *wrapped;
+} WrappedSecret;
+
+static int
+read_wrapped_secrets(WrappedSecret **secrets)
+{
+	int			n = (int) TrustedExec("SELECT i.issuer, k.issuer_id, k.thumbprint, k.wrapped_secret"
+									  " FROM bulwark_internal.issuer_keys k JOIN bulwark_internal.issuers i USING (issuer_id)"
+									  " WHERE k.wrapped_secret IS NOT NULL ORDER BY 2, 3 FOR UPDATE OF k", 0, NULL, NULL, NULL);
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+
+	*secrets = palloc(Max(n, 1) * sizeof(WrappedSecret));
+	for (int i = 0; i < n; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		isnull;
+
+		(*secrets)[i] = (WrappedSecret) {
+			SPI_getvalue(row, desc, 1),
+			datumCopy(SPI_getbinval(row, desc, 2, &isnull), false, UUID_LEN),
+			datumCopy(SPI_getbinval(row, desc, 3, &isnull), false, -1),
+			DatumGetByteaPCopy(SPI_getbinval(row, desc, 4, &isnull))
+		};
+	}
+	return n;
+}
+
+static void
+store_wrapped_secret(const WrappedSecret *secret)
+{
+	static const Oid types[] = {UUIDOID, BYTEAOID, BYTEAOID};
+	Datum		values[] = {secret->issuer_id, secret->thumbprint, PointerGetDatum(secret->wrapped)};
+
+	(void) TrustedExec("UPDATE bulwark_internal.issuer_keys SET wrapped_secret = $3"
+					   " WHERE issuer_id = $1 AND thumbprint = $2", 3, types, values, NULL);
+}
+
+static void
+rewrap_secrets(int64 limit, RewrapCount *count)
+{
+	TrustedScope scope;
+	WrappedSecret *secrets;
+	int			n;
+
+	TrustedBegin(&scope);
+	n = read_wrapped_secrets(&secrets);
+	for (int i = 0; i < n; i++)
+	{
+		char	   *context = ISSUER_WRAP_CONTEXT(secrets[i].issuer);
+
+		switch (KeyringRewrap((uint8 *) VARDATA(secrets[i].wrapped), VARSIZE(secrets[i].wrapped) - VARHDRSZ,
+							  context, strlen(context)))
+		{
+			case REWRAP_DONE:
+				if (count->done == limit)
+					count->left++;
+				else
+				{
+					store_wrapped_secret(&secrets[i]);
+					count->done++;
+				}
+				break;
+			case REWRAP_NOT_NEEDED:
+				break;
+			case REWRAP_IMPOSSIBLE:
+				count->impossible++;
+				break;
+		}
+	}
+	TrustedEnd(&scope);
+}
+
+void
+IssuerInit(void)
+{
+	KeyringRewrapRegister("issuer secrets", rewrap_secrets);
 }

@@ -177,6 +177,7 @@ extern void LiveInit(void);
 /* identity.c: the pieces of its start-up, and of what it reads */
 extern void TicketInit(void);
 extern void AnnotateInit(void);
+extern void IssuerInit(void);
 extern void IssuerCacheInit(void);
 extern void StandbyInit(void);
 extern bool StandbyIsFresh(void);
@@ -200,6 +201,23 @@ extern void SettingInit(void);
  */
 extern bool HideSecrets(char *text);
 extern void HideInit(void);
+
+/*
+ * constant.c: statements that name a function which takes plaintexts, by these
+ * names.  Their constants are shown nowhere.
+ */
+extern void HideConstantsOf(const char *const *names, int n);
+/* The first of these names in text; NULL: none. */
+extern const char *FindHiddenWord(const char *text);
+/*
+ * Overwrite every string in text, and numbers from there on (NULL: none).  What is in
+ * double quotes is a name, input that is hidden too, or a statement to be read on.
+ */
+typedef enum QuotedIs
+{
+	QUOTED_NAME, QUOTED_INPUT, QUOTED_STATEMENT
+} QuotedIs;
+extern void HideConstants(char *text, const char *numbers_from, QuotedIs quoted);
 
 /*
  * introspection.c: what an application login may ask the server about its work.

@@ -14,76 +14,8 @@
 
 #include "tenancy/tenancy.h"
 
-#include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-
-/* --- store.c: statements with typed arguments ------------------------------- */
-typedef struct Arg
-{
-	Oid			type;
-	Datum		value;
-	bool		isnull;
-} Arg;
-
-static inline Arg
-UuidArg(const pg_uuid_t *uuid)
-{
-	return (Arg) {UUIDOID, PointerGetDatum(uuid), uuid == NULL};
-}
-
-static inline Arg
-TextArg(const char *text)
-{
-	return (Arg) {TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL};
-}
-
-/* DT_NOEND is NULL. */
-static inline Arg
-TimeArg(TimestampTz time)
-{
-	return (Arg) {TIMESTAMPTZOID, TimestampTzGetDatum(time), time == DT_NOEND};
-}
-
-static inline Arg
-OidArg(Oid value)
-{
-	return (Arg) {OIDOID, ObjectIdGetDatum(value), false};
-}
-
-static inline Arg
-ArrayArg(Oid type, const ArrayType *array)
-{
-	return (Arg) {type, PointerGetDatum(array), array == NULL};
-}
-
-#define ARGS(...) \
-	(int) (sizeof((Arg[]) {__VA_ARGS__}) / sizeof(Arg)), (const Arg[]) {__VA_ARGS__}
-#define ARGS_MAX 8
-
-/* Run a statement that writes or locks; the number of its rows. */
-extern uint64 AdminExec(const char *sql, int nargs, const Arg *args);
-/* Run a query over what is committed now and what this transaction did. */
-extern uint64 AdminRead(const char *sql, int nargs, const Arg *args);
-/* A column (from 1) of a row (from 0) of the last result, in the caller's
- * context; *isnull may be NULL where the column cannot be. */
-extern Datum AdminResult(uint64 row, int column, bool *isnull);
-extern bool AdminReadBool(const char *sql, int nargs, const Arg *args);
-/* 40001 unless a row that AdminRead saw was there to be written. */
-extern void AdminExpectRow(uint64 rows);
-
-/* Arguments of a function: the first of each pair refuses NULL (22004). */
-extern pg_uuid_t *ArgUuid(FunctionCallInfo fcinfo, int n, const char *name);
-extern pg_uuid_t *ArgUuidOrNull(FunctionCallInfo fcinfo, int n);
-extern char *ArgText(FunctionCallInfo fcinfo, int n, const char *name);
-extern char *ArgTextOrNull(FunctionCallInfo fcinfo, int n);
-/* A flag: NULL is false. */
-extern bool ArgBool(FunctionCallInfo fcinfo, int n);
-
-extern pg_uuid_t *NewUuid(void);
-extern char *UuidText(const pg_uuid_t *uuid);
-extern bool UuidEquals(const pg_uuid_t *a, const pg_uuid_t *b);
 
 /* --- authority.c ------------------------------------------------------------- */
 /* "role NAME" or "principal ID": who granted. */

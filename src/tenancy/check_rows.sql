@@ -192,3 +192,39 @@ $$;
 REVOKE ALL ON FUNCTION bulwark_internal.check_rows(oid[]) FROM PUBLIC;
 COMMENT ON FUNCTION bulwark_internal.check_rows(oid[]) IS
 	'Rows without a tenant, foreign keys that join rows of two tenants, and those that nothing guards.';
+
+-- The fifth byte of a value holds its flags (docs/file-formats.md): 2 says that it
+-- is bound to a context.
+CREATE FUNCTION bulwark_internal.check_contexts(relation oid) RETURNS SETOF bulwark_internal.finding
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t record;
+	found_rows record;
+BEGIN
+	FOR t IN
+		SELECT c.oid AS relid, a.attname, k.label,
+			format('SELECT %s FROM ONLY %I.%I AS r WHERE get_byte(substring(r.%I::bytea FROM 5 FOR 1), 0) & 2 = 0',
+				k.expression, n.nspname, c.relname, a.attname) AS query
+		FROM pg_class c
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		JOIN pg_type y ON y.oid = a.atttypid,
+		LATERAL bulwark_internal.row_key(c.oid, 'r') k
+		WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND (check_contexts.relation IS NULL OR c.oid = check_contexts.relation)
+			AND y.typnamespace = 'bulwark'::regnamespace AND y.typname IN ('secret', 'encrypted_text', 'encrypted_bytea', 'encrypted_jsonb')
+		ORDER BY c.oid, a.attnum
+	LOOP
+		SELECT * INTO found_rows FROM bulwark_internal.rows_as_owner(t.relid, format(
+			'SELECT count(*), string_agg(q.key, ''; '') FILTER (WHERE q.n <= 10) FROM (SELECT x.key, row_number() OVER () FROM (%s) AS x (key)) AS q (key, n)',
+			t.query));
+		IF found_rows.count > 0 THEN
+			RETURN NEXT ROW(t.relid::regclass, 'encryption_context', 'warning', format(
+				'Values of %I that open wherever they are moved within their tenant: %s. Encrypt them with a context that says where they belong. %s: %s%s',
+				t.attname, found_rows.count, t.label, found_rows.keys, CASE WHEN found_rows.count > 10 THEN '; ...' ELSE '' END))::bulwark_internal.finding;
+		END IF;
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION bulwark_internal.check_contexts(oid) FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.check_contexts(oid) IS
+	'Encrypted columns (of one table, or all for NULL) with values that are bound to no context.';

@@ -27,6 +27,7 @@ CREATE FUNCTION bulwark_internal.isolation_checks() RETURNS TABLE (check_name te
 		('null_tenant', true, 'No row without a tenant.'),
 		('foreign_keys', true, 'No foreign key joins rows of two tenants.'),
 		('foreign_key_guards', true, 'Every foreign key to another protected table keeps to one tenant.'),
+		('encryption_context', false, 'Every encrypted value is bound to a context.'),
 		('unprotected_tables', false, 'Every table with a tenant column, or a reference to a protected table, is protected.'),
 		('foreign_tables', false, 'No application role reads a foreign table.'),
 		('unbound_logins', false, 'Every login with privileges on protected tables is a member of bulwark_app or of another role of bulwark.'),
@@ -75,6 +76,7 @@ CREATE FUNCTION bulwark.isolation_check(relation regclass DEFAULT NULL)
 		UNION ALL SELECT f.* FROM chosen, LATERAL bulwark_internal.check_readers(relations) f
 		UNION ALL SELECT f.* FROM chosen, LATERAL bulwark_internal.check_indexes(relations) f
 		UNION ALL SELECT f.* FROM chosen, LATERAL bulwark_internal.check_rows(relations) f
+		UNION ALL SELECT f.* FROM bulwark_internal.check_contexts($1) f
 		UNION ALL SELECT $1, 'protected', 'fail', format('Not protected: call bulwark.protect(%L, ...).', $1)
 			FROM chosen WHERE $1 IS NOT NULL AND relations = '{}'
 		UNION ALL SELECT f.* FROM bulwark_internal.check_reach() f WHERE $1 IS NULL

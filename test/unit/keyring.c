@@ -105,6 +105,21 @@ RaiseSealed(void)
 	siglongjmp(*PG_exception_stack, 1);
 }
 
+void
+KeyringRequire(void)
+{
+	uint8		id[ROOT_KEY_ID_LEN];
+
+	if (!RingCopy(KEYRING_CURRENT, id, NULL))
+		RaiseSealed();
+}
+
+KeyringSlot
+RingWrapSlot(void)
+{
+	return KEYRING_CURRENT;
+}
+
 /* --- tests ------------------------------------------------------------------ */
 
 static int	tests = 0;

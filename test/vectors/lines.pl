@@ -54,3 +54,15 @@ vectors('xaes_256_gcm.json', sub {
 		$_->{ciphertext_and_tag}) for @{ $json->{tests} };
 	line('xaes-accumulated', 10000, $json->{accumulated}{iterations_10000});
 });
+# Those of the sizes that we use; others cannot be asked for.
+for my $cipher ([ 'gcm', 'aes_gcm_test.json', 96 ], [ 'xchacha', 'xchacha20_poly1305_test.json', 192 ])
+{
+	my ($name, $file, $iv) = @$cipher;
+	vectors($file, sub {
+		each_test(shift, sub {
+			my ($group, $t) = @_;
+			return unless $group->{keySize} == 256 && $group->{ivSize} == $iv && $group->{tagSize} == 128;
+			line($name, $t->{tcId}, $t->{result}, @$t{qw(key iv aad msg)}, $t->{ct} . $t->{tag});
+		});
+	});
+}

@@ -236,6 +236,43 @@ test_xaes_accumulated(char **word)
 	free(expected.data);
 }
 
+typedef bool (*Sealer) (const uint8_t *key, const uint8_t *nonce, const bw_ad *ad,
+						const bw_part *parts, int nparts, uint8_t *out);
+typedef bool (*Opener) (const uint8_t *key, const uint8_t *nonce, const bw_ad *ad,
+						const uint8_t *sealed, size_t sealedlen, void *out);
+
+/* One of Wycheproof's; text and associated data also in pieces. */
+static void
+test_aead(char **word, const char *name, Sealer seal, Opener open)
+{
+	bool		valid = strcmp(word[2], "valid") == 0;
+	Bytes		key = bytes(word[3]),
+				nonce = bytes(word[4]),
+				ad = bytes(word[5]),
+				plain = bytes(word[6]),
+				sealed = bytes(word[7]);
+	const bw_ad whole = {ad.data, ad.len, NULL, 0};
+	const bw_ad halves = {ad.data, ad.len / 2, ad.data + ad.len / 2, ad.len - ad.len / 2};
+	const bw_part text = {plain.data, plain.len};
+	const bw_part pieces[] = {{plain.data, plain.len / 3}, {plain.data + plain.len / 3, plain.len - plain.len / 3}};
+	uint8_t    *out = alloc(plain.len + BW_AEAD_TAG_LEN);
+	uint8_t    *back = alloc(plain.len);
+
+	if (valid)
+		ok(seal(key.data, nonce.data, &whole, &text, 1, out) && same(out, plain.len + BW_AEAD_TAG_LEN, sealed) &&
+		   seal(key.data, nonce.data, &halves, pieces, 2, out) && same(out, plain.len + BW_AEAD_TAG_LEN, sealed),
+		   "%s, Wycheproof %s: seals, in one piece and in several", name, word[1]);
+	ok(open(key.data, nonce.data, &halves, sealed.data, sealed.len, back) == valid &&
+	   (!valid || same(back, plain.len, plain)), "%s, Wycheproof %s: %s", name, word[1], valid ? "opens" : "is refused");
+	free(key.data);
+	free(nonce.data);
+	free(ad.data);
+	free(plain.data);
+	free(sealed.data);
+	free(out);
+	free(back);
+}
+
 static ssize_t
 decode64(const char *text, size_t len, uint8_t *dst, size_t cap)
 {
@@ -387,6 +424,10 @@ main(void)
 			test_xaes(word);
 		else if (n == 3 && strcmp(word[0], "xaes-accumulated") == 0)
 			test_xaes_accumulated(word);
+		else if (n == 8 && strcmp(word[0], "gcm") == 0)
+			test_aead(word, "AES-256-GCM", bw_gcm_seal, bw_gcm_open);
+		else if (n == 8 && strcmp(word[0], "xchacha") == 0)
+			test_aead(word, "XChaCha20-Poly1305", bw_xchacha_seal, bw_xchacha_open);
 		else if (n == 2 && strcmp(word[0], "absent") == 0)
 			printf("ok %d # SKIP no %s: set BULWARK_SHARED to the directory that has vectors/\n", ++tests, word[1]);
 		else

@@ -1,8 +1,8 @@
 /*
  * store.c
- *		Statements and arguments of the management functions.
+ *		Statements and arguments of the rooms' management functions.
  */
-#include "tenancy/admin.h"
+#include "base/base.h"
 
 #include "access/xact.h"
 #include "utils/datum.h"

@@ -1,0 +1,173 @@
+/*
+ * encoding.c
+ *		Texts on their way into and out of values.
+ *
+ *		A value holds UTF-8 whatever the database's encoding is, so that a dump
+ *		restored into a database of another encoding still opens to the same text,
+ *		and so that a signature or a blind index is the same there.  Nothing here
+ *		quotes what it could not convert, as the server's own conversions do.
+ */
+#include "secrets/values.h"
+
+#include "catalog/namespace.h"
+#include "common/unicode_norm.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+BW_NORETURN static void
+refuse_encoding(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+			 errmsg("%s cannot be converted between UTF-8 and the encoding \"%s\"",
+					what, GetDatabaseEncodingName()),
+			 errdetail("It is not shown.")));
+}
+
+static bool
+is_ascii(const char *data, Size len)
+{
+	for (Size i = 0; i < len; i++)
+		if (IS_HIGHBIT_SET(data[i]))
+			return false;
+	return true;
+}
+
+/* Memory for a copy that is wiped on every path. */
+static char *
+hold(Plain *plain, Size size)
+{
+	plain->copy = SecretAlloc(CurrentMemoryContext, size);
+	plain->copy_size = size;
+	return plain->copy;
+}
+
+/* Converted between encodings, wiped memory of *outlen bytes and a NUL. */
+static char *
+convert(const char *data, Size len, int from, int to, const char *what, Size *size, Size *outlen)
+{
+	Oid			proc = FindDefaultConversionProc(from, to);
+	char	   *converted;
+
+	if (!OidIsValid(proc) || len > MaxAllocSize / MAX_CONVERSION_GROWTH - 1)
+		refuse_encoding(what);
+	*size = len * MAX_CONVERSION_GROWTH + 1;
+	converted = SecretAlloc(CurrentMemoryContext, *size);
+	if (pg_do_encoding_conversion_buf(proc, from, to, (unsigned char *) unconstify(char *, data), len,
+									  (unsigned char *) converted, *size, true) != len)
+		refuse_encoding(what);
+	*outlen = strlen(converted);
+	return converted;
+}
+
+void
+PlainOfBytes(Plain *plain, Datum argument)
+{
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(argument);
+
+	memset(plain, 0, sizeof(*plain));
+	plain->len = VARSIZE_ANY_EXHDR(value);
+	plain->data = VARDATA_ANY(value);
+	if ((Pointer) value != DatumGetPointer(argument))
+	{
+		/* a detoasted copy, which nobody else would wipe */
+		memcpy(hold(plain, plain->len + 1), plain->data, plain->len);
+		bw_wipe(value, VARSIZE_ANY(value));
+		pfree(value);
+		plain->data = plain->copy;
+	}
+}
+
+void
+PlainOfText(Plain *plain, Datum argument, const char *what)
+{
+	int			encoding = GetDatabaseEncoding();
+	Plain		stored;
+
+	PlainOfBytes(plain, argument);
+	if (encoding == PG_UTF8 || is_ascii(plain->data, plain->len))
+		return;
+	if (encoding == PG_SQL_ASCII)
+	{
+		/* bytes of an unknown encoding: UTF-8, or nothing that would open elsewhere */
+		if (!pg_verify_mbstr(PG_UTF8, plain->data, plain->len, true))
+			refuse_encoding(what);
+		return;
+	}
+	stored = *plain;
+	plain->copy = convert(stored.data, stored.len, encoding, PG_UTF8, what, &plain->copy_size, &plain->len);
+	plain->data = plain->copy;
+	PlainForget(&stored);
+}
+
+/* Composed (NFC), for what is compared by its bytes. */
+void
+PlainNormalize(Plain *plain)
+{
+	pg_wchar   *points,
+			   *composed;
+	Size		npoints,
+				n = 0,
+				room;
+	char	   *data;
+	Plain		stored = *plain;
+
+	if (is_ascii(plain->data, plain->len))
+		return;
+	points = SecretAlloc(CurrentMemoryContext, (plain->len + 1) * sizeof(pg_wchar));
+	for (const char *p = plain->data; p < plain->data + plain->len; p += pg_utf_mblen((const unsigned char *) p))
+		points[n++] = utf8_to_unicode((const unsigned char *) p);
+	if (unicode_is_normalized_quickcheck(UNICODE_NFC, points) == UNICODE_NORM_QC_YES)
+	{
+		bw_wipe(points, n * sizeof(pg_wchar));
+		return;
+	}
+	composed = unicode_normalize(UNICODE_NFC, points);
+	bw_wipe(points, n * sizeof(pg_wchar));
+	for (npoints = 0; composed[npoints] != 0; npoints++)
+		;
+	room = npoints * 4 + 1;
+	plain->copy = NULL;
+	data = hold(plain, room);
+	plain->len = 0;
+	for (n = 0; n < npoints; n++)
+	{
+		unicode_to_utf8(composed[n], (unsigned char *) data + plain->len);
+		plain->len += pg_utf_mblen((unsigned char *) data + plain->len);
+	}
+	plain->data = data;
+	bw_wipe(composed, npoints * sizeof(pg_wchar));
+	pfree(composed);
+	PlainForget(&stored);
+}
+
+void
+PlainForget(Plain *plain)
+{
+	if (plain->copy != NULL)
+		bw_wipe(plain->copy, plain->copy_size);
+	plain->copy = NULL;
+}
+
+text *
+PlainToText(text *opened)
+{
+	int			encoding = GetDatabaseEncoding();
+	const char *data = VARDATA(opened);
+	Size		len = VARSIZE(opened) - VARHDRSZ,
+				size;
+	char	   *converted;
+	text	   *result;
+
+	if (is_ascii(data, len))
+		return opened;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return opened;
+	converted = convert(data, len, PG_UTF8, encoding, "the value", &size, &len);
+	result = SecretAlloc(CurrentMemoryContext, VARHDRSZ + len);
+	SET_VARSIZE(result, VARHDRSZ + len);
+	memcpy(VARDATA(result), converted, len);
+	bw_wipe(converted, size);
+	bw_wipe(opened, VARSIZE(opened));
+	return result;
+}

@@ -1,0 +1,22 @@
+/*
+ * use.h
+ *		What use.c, meter.c and credential.c share.
+ */
+#ifndef BULWARK_USE_H
+#define BULWARK_USE_H
+
+#include "secrets/secrets.h"
+
+/* 42501 unless the session's login may use secrets of that tenant. */
+extern void SecretRequireService(const pg_uuid_t *tenant_id);
+/* SecretUse of one version of a credential. */
+extern void SecretUseVersion(SecretOperation operation, const char *entity_type, const char *entity_id,
+							 const pg_uuid_t *credential_id, const char *purpose, const char *version);
+
+extern const char *SecretOperationName(SecretOperation operation);
+/* The limits of a use; 53400. */
+extern void MeterUse(SecretOperation operation, const pg_uuid_t *credential_id);
+extern void MeterInit(void);
+extern void ContentInit(void);
+
+#endif							/* BULWARK_USE_H */

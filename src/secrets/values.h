@@ -1,0 +1,44 @@
+/*
+ * values.h
+ *		What the files that take plaintexts and give them share among themselves.
+ */
+#ifndef BULWARK_VALUES_H
+#define BULWARK_VALUES_H
+
+#include "secrets/secrets.h"
+
+/* --- encoding.c: texts on their way in and out ---------------------------------- */
+
+/* The bytes of an argument; copy is memory of ours that holds them, if any does. */
+typedef struct Plain
+{
+	const char *data;
+	Size		len;
+	void	   *copy;
+	Size		copy_size;
+} Plain;
+
+extern void PlainOfBytes(Plain *plain, Datum argument);
+/* The same in UTF-8; 22021, which names it and does not show it. */
+extern void PlainOfText(Plain *plain, Datum argument, const char *what);
+/* In normalization form C. */
+extern void PlainNormalize(Plain *plain);
+/* Wipe what is ours of it; on an error that happens by itself. */
+extern void PlainForget(Plain *plain);
+/* An opened value, SecretAlloc'd, as text of this database. */
+extern text *PlainToText(text *opened);
+
+/* --- value.c --------------------------------------------------------------------- */
+
+/* The context that an argument gives, as it is bound; 22004 for NULL. */
+extern void ContextOfArgument(Plain *context, FunctionCallInfo fcinfo, int n);
+/* 22023 unless the purpose is 1 to 1,000 bytes; palloc'd. */
+extern char *PurposeOfArgument(FunctionCallInfo fcinfo, int n);
+/* What an entry calls a value that has no name: the start of its SHA-256. */
+#define VALUE_NAME_LEN	32
+extern void ValueName(const void *sealed, Size len, char name[VALUE_NAME_LEN + 1]);
+/* How much lengths of credentials, and of data, are padded. */
+extern int	secret_padding;
+extern int	data_padding;
+
+#endif							/* BULWARK_VALUES_H */

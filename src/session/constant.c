@@ -1,0 +1,221 @@
+/*
+ * constant.c
+ *		Statements whose constants are nobody's business: those that name a function
+ *		which takes plaintexts.  What they are called is registered by the room that
+ *		has them; here every string and number of such a statement is overwritten,
+ *		in place and at the same length, so that the text still reads as the same
+ *		tokens.
+ *
+ *		The text may be a statement as the client sent it, syntax errors and all, a
+ *		part of one, or a log line with one in it.  So this is a scanner of its own,
+ *		which raises no error, allocates nothing, and takes for a constant whatever
+ *		may be one.
+ */
+#include "session/session.h"
+
+#include "parser/parser.h"
+
+#define MAX_WORDS	32
+static const char *words[MAX_WORDS];
+static int	nwords = 0;
+
+void
+HideConstantsOf(const char *const *names, int n)
+{
+	if (nwords + n > MAX_WORDS)
+		elog(FATAL, "too many functions that take plaintexts");
+	for (int i = 0; i < n; i++)
+		words[nwords++] = names[i];
+}
+
+static inline bool
+is_word_start(char c)
+{
+	return isalpha((unsigned char) c) || c == '_' || IS_HIGHBIT_SET(c);
+}
+
+static inline bool
+is_word(char c)
+{
+	return is_word_start(c) || isdigit((unsigned char) c) || c == '$';
+}
+
+const char *
+FindHiddenWord(const char *text)
+{
+	if (text == NULL || nwords == 0)
+		return NULL;
+	while (*text != '\0')
+	{
+		size_t		len = 0;
+
+		if (!is_word(*text))
+		{
+			text++;
+			continue;
+		}
+		while (is_word(text[len]))
+			len++;
+		for (int i = 0; i < nwords; i++)
+			if (pg_strncasecmp(text, words[i], len) == 0 && words[i][len] == '\0')
+				return text;
+		text += len;
+	}
+	return NULL;
+}
+
+/* Overwrite what is between start and end, but for the ends of lines. */
+static void
+mask(char *start, const char *end)
+{
+	for (; start < end; start++)
+		if (*start != '\n' && *start != '\r')
+			*start = '*';
+}
+
+/* The end of the quoted string that begins behind its quote: at the quote, or the NUL. */
+static char *
+quoted_end(char *p, char quote, bool escapes)
+{
+	for (; *p != '\0'; p++)
+	{
+		if (escapes && *p == '\\' && p[1] != '\0')
+			p++;
+		else if (*p == quote)
+		{
+			if (p[1] != quote)
+				break;
+			p++;
+		}
+	}
+	return p;
+}
+
+/* A string constant, and those that continue it on further lines. */
+static char *
+hide_string(char *p, bool escapes)
+{
+	for (;;)
+	{
+		char	   *end = quoted_end(p + 1, '\'', escapes);
+		char	   *next;
+		bool		newline = false;
+
+		mask(p + 1, end);
+		if (*end == '\0')
+			return end;
+		for (next = end + 1; isspace((unsigned char) *next); next++)
+			newline = newline || *next == '\n' || *next == '\r';
+		if (!newline || *next != '\'')
+			return end + 1;
+		p = next;
+	}
+}
+
+/* A constant in dollar quotes, or what only looks like one. */
+static char *
+hide_dollar(char *p)
+{
+	char	   *tag_end = p + 1;
+	char	   *end;
+	size_t		len;
+
+	if (is_word_start(*tag_end))
+		while (is_word(*tag_end) && *tag_end != '$')
+			tag_end++;
+	if (*tag_end != '$')
+	{
+		/* a parameter */
+		for (p++; isdigit((unsigned char) *p); p++)
+			;
+		return p;
+	}
+	len = tag_end + 1 - p;
+	for (end = tag_end + 1; *end != '\0' && strncmp(end, p, len) != 0; end++)
+		;
+	mask(tag_end + 1, end);
+	return *end == '\0' ? end : end + len;
+}
+
+static char *
+hide_number(char *p)
+{
+	if (p[0] == '0' && p[1] != '\0' && strchr("xXoObB", p[1]) != NULL)
+		p += 2;
+	for (; isalnum((unsigned char) *p) || *p == '.' || *p == '_'; p++)
+		if (isalnum((unsigned char) *p))
+			*p = '0';
+	return p;
+}
+
+static char *
+skip_comment(char *p)
+{
+	int			depth = 0;
+
+	if (p[0] == '-')
+	{
+		while (*p != '\0' && *p != '\n' && *p != '\r')
+			p++;
+		return p;
+	}
+	do
+	{
+		if (p[0] == '/' && p[1] == '*')
+		{
+			depth++;
+			p += 2;
+		}
+		else if (p[0] == '*' && p[1] == '/')
+		{
+			depth--;
+			p += 2;
+		}
+		else
+			p++;
+	} while (depth > 0 && *p != '\0');
+	return p;
+}
+
+void
+HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
+{
+	char	   *p = text;
+
+	while (p != NULL && *p != '\0')
+	{
+		if ((p[0] == '-' && p[1] == '-') || (p[0] == '/' && p[1] == '*'))
+			p = skip_comment(p);
+		else if (*p == '\'')
+			p = hide_string(p, !standard_conforming_strings);
+		else if (*p == '"' && quoted != QUOTED_STATEMENT)
+		{
+			char	   *end = quoted_end(p + 1, '"', false);
+
+			if (quoted == QUOTED_INPUT)
+				mask(p + 1, end);
+			p = *end == '\0' ? end : end + 1;
+		}
+		else if (*p == '$')
+			p = hide_dollar(p);
+		else if (isdigit((unsigned char) *p))
+		{
+			if (numbers_from != NULL && p >= numbers_from)
+				p = hide_number(p);
+			else
+				while (isalnum((unsigned char) *p) || *p == '.' || *p == '_')
+					p++;
+		}
+		else if (is_word_start(*p))
+		{
+			char	   *start = p;
+
+			while (is_word(*p))
+				p++;
+			if (*p == '\'' && p == start + 1 && (*start == 'e' || *start == 'E'))
+				p = hide_string(p, true);
+		}
+		else
+			p++;
+	}
+}
