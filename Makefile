@@ -45,6 +45,7 @@ SQL_PARTS = \
 	src/secrets/secrets_check.sql \
 	src/secrets/credential.sql \
 	src/secrets/reencrypt.sql \
+	src/secrets/import.sql \
 	src/ledger/ledger.sql \
 	src/ledger/seal.sql \
 	src/ledger/capture.sql \

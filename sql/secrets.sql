@@ -200,4 +200,4 @@ COMMIT;
 
 -- volatility and parallel safety
 \c - postgres
-SELECT proname, provolatile, proparallel, proisstrict FROM pg_proc WHERE pronamespace = 'bulwark'::regnamespace AND proname ~ '^(en|de)crypt|^hmac_|^blind_|^tenant_public_key' ORDER BY 1;
+SELECT proname, provolatile, proparallel, proisstrict FROM pg_proc WHERE pronamespace = 'bulwark'::regnamespace AND proname <> 'encrypt_column' AND proname ~ '^(en|de)crypt|^hmac_|^blind_|^tenant_public_key' ORDER BY 1;

@@ -26,15 +26,27 @@ PG_FUNCTION_INFO_V1(bulwark_secret_send);
 PG_FUNCTION_INFO_V1(bulwark_secret_from_bytea);
 
 /*
- * COPY quotes the value that it is at, in an error's context and where it skips a
- * row.  Its state is reached through the callback that would do so.
+ * Whoever called may quote the input in the error's context: COPY, a portal's
+ * parameters, a function's statement.  Of these COPY alone is asked, for the line
+ * and the column, once its value is out of its hands.
  */
 static void
-hide_from_copy(void)
+hide_input(bool raises)
 {
-	for (ErrorContextCallback *callback = error_context_stack; callback != NULL; callback = callback->previous)
-		if (callback->callback == CopyFromErrorCallback)
-			((CopyFromState) callback->arg)->cur_attval = "(not shown)";
+	static ErrorContextCallback copy;
+	ErrorContextCallback *callback = error_context_stack;
+
+	while (callback != NULL && callback->callback != CopyFromErrorCallback)
+		callback = callback->previous;
+	if (callback != NULL)
+	{
+		((CopyFromState) callback->arg)->cur_attval = "(not shown)";
+		copy = *callback;
+		copy.previous = NULL;
+	}
+	/* whoever catches the error puts the stack back as it was */
+	if (raises)
+		error_context_stack = callback != NULL ? &copy : NULL;
 }
 
 #define REFUSED(type) \
@@ -101,7 +113,7 @@ bulwark_secret_in(PG_FUNCTION_ARGS)
 
 	if (value == NULL)
 	{
-		hide_from_copy();
+		hide_input(fcinfo->context == NULL);
 		BW_ERETURN(fcinfo->context, (Datum) 0, REFUSED(type_name(fcinfo)));
 	}
 	PG_RETURN_BYTEA_P(value);
@@ -138,7 +150,7 @@ bulwark_secret_recv(PG_FUNCTION_ARGS)
 
 	if (!is_envelope(data, len))
 	{
-		hide_from_copy();
+		hide_input(true);
 		ereport(ERROR, REFUSED(type_name(fcinfo)));
 	}
 	value = palloc(VARHDRSZ + len);
@@ -160,6 +172,9 @@ bulwark_secret_from_bytea(PG_FUNCTION_ARGS)
 	bytea	   *value = PG_GETARG_BYTEA_PP(0);
 
 	if (!is_envelope(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)))
+	{
+		hide_input(true);
 		ereport(ERROR, REFUSED(type_name(fcinfo)));
+	}
 	PG_RETURN_BYTEA_P(PG_GETARG_BYTEA_P_COPY(0));
 }

@@ -1,0 +1,217 @@
+# S6, S10: a plaintext is where its values are opened, and nowhere else: not in the
+# log with everything logged, not in what the server tells of statements, not in any
+# file of the cluster, not in the memory of a back end that signs with it.  Each way
+# has a canary of its own, which is looked for at the end.
+use strict;
+use warnings;
+
+use File::Find;
+use FindBin;
+use IPC::Run;
+use lib $FindBin::RealBin;
+use BulwarkNode;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = bulwark_node('leak', preload => 'pg_stat_statements,bulwark');
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION pg_stat_statements;
+SELECT bulwark.membership_grant(bulwark.principal_create('boss@example.org', id => 'c9000000-0000-4000-8000-000000000001'),
+	bulwark.tenant_create('t', 'T', id => 'a9000000-0000-4000-8000-000000000001'), 'tenant_admin');
+CREATE ROLE backend LOGIN IN ROLE bulwark_impersonator, bulwark_secrets;
+CREATE TABLE kept (id text PRIMARY KEY, s bulwark.secret, t bulwark.encrypted_text, x bytea);
+GRANT ALL ON kept TO backend;
+SQL
+# Only now: what an administrator writes to set it up has no plaintext.
+$node->append_conf('postgresql.conf', <<'CONF');
+log_statement = all
+log_min_duration_statement = 0
+log_parameter_max_length = -1
+log_parameter_max_length_on_error = -1
+log_error_verbosity = verbose
+log_min_messages = debug1
+log_min_error_statement = debug5
+debug_print_parse = on
+debug_print_plan = on
+pg_stat_statements.track = all
+session_preload_libraries = 'auto_explain'
+auto_explain.log_min_duration = 0
+auto_explain.log_nested_statements = on
+auto_explain.log_verbose = on
+CONF
+$node->restart;
+
+# Letters only, so that no number of it is at home elsewhere.
+my %canary;
+sub canary
+{
+	my ($way) = @_;
+	(my $letters = unpack 'H*', random_bytes(12)) =~ tr/0-9/g-p/;
+	return $canary{$way} = "canary$letters";
+}
+
+my $acting = "SELECT '' FROM bulwark.assume('c9000000-0000-4000-8000-000000000001', 'a9000000-0000-4000-8000-000000000001') \\g /dev/null\n";
+
+# Statements of one session; errors go on.
+sub say_all
+{
+	my (@statements) = @_;
+	my ($out, $err) = ('', '');
+	$node->psql('postgres', join("\n", @statements), stdout => \$out, stderr => \$err,
+		on_error_stop => 0, extra_params => [ '-U', 'backend' ]);
+	return wantarray ? ($out, $err) : $out;
+}
+
+my $kept = canary('a literal');
+is(say_all('BEGIN;', $acting,
+	"INSERT INTO kept SELECT 'literal', bulwark.encrypt('$kept', 'c'), bulwark.encrypt_text('$kept', 'c'), bulwark.blind_index('$kept', 'c');",
+	"SELECT bulwark.decrypt(s, 'look', 'c') = bulwark.decrypt_text(t, 'c'), length(bulwark.decrypt_text(t, 'c')) FROM kept;", 'COMMIT;'),
+	't|' . length $kept, 'a value made of a literal opens to it');
+
+say_all('BEGIN;', $acting,
+	sprintf("INSERT INTO kept (id, s) VALUES ('many', bulwark.encrypt('%s')), ('more', bulwark.encrypt(E'%s\\''));", canary('rows of literals'), canary('an escape string')),
+	sprintf("SELECT bulwark.encrypt(\$x\$%s\$x\$), bulwark.encrypt('%s' || '%s');", canary('dollar quotes'), canary('a concatenation'), canary('its second half')),
+	sprintf("SELECT bulwark.encrypt(v) FROM (VALUES ('%s')) AS q (v);", canary('a row of VALUES')),
+	sprintf("DO \$do\$ BEGIN PERFORM bulwark.encrypt('%s'); END \$do\$;", canary('a DO block')),
+	"PREPARE p AS SELECT bulwark.encrypt(\$1);",
+	sprintf("EXECUTE p('%s');", canary('EXECUTE')),
+	sprintf("EXPLAIN (VERBOSE) SELECT bulwark.encrypt('%s') \\g /dev/null", canary('EXPLAIN VERBOSE')),
+	sprintf("SELECT bulwark.encrypt_for('a9000000-0000-4000-8000-000000000001', '%s');", canary('encrypt_for')),
+	sprintf("SELECT bulwark.encrypt_jsonb('{\"a\": \"%s\"}');", canary('a document')),
+	sprintf("SELECT bulwark.hmac_sign(s, '%s', 'sign', 'sha256', 'c') FROM kept WHERE id = 'literal';", canary('a payload')),
+	'COMMIT;');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM kept'), 3, 'those statements did what they say');
+
+# errors: of the parser, the server's types, ours, and after a parameter is bound
+for my $case (
+	[ 'a syntax error', "SELECT bulwark.encrypt('%s') FROM FROM kept;" ],
+	[ 'an unknown column', "SELECT bulwark.encrypt('%s'), nothing;" ],
+	[ 'a document that is none', "SELECT bulwark.encrypt_jsonb('{\"a\": %s}');" ],
+	[ 'a failure afterwards', "SELECT bulwark.encrypt('%s'), 1 / (length(id) - length(id)) FROM kept;" ],
+	[ 'no identity', "COMMIT; SELECT bulwark.encrypt('%s');" ],
+	[ 'a function that fails', "DO \$do\$ BEGIN PERFORM bulwark.encrypt('%s'), 1 / 0; END \$do\$;" ])
+{
+	my ($way, $statement) = @$case;
+	my (undef, $err) = say_all('BEGIN;', $acting, sprintf($statement, canary($way)));
+	like($err, qr/ERROR/, "$way is an error");
+	# psql shows the line that it sent itself
+	my @answer = grep { !/^LINE 1: / } split /\n/, $err;
+	ok(!(grep { /\Q$canary{$way}\E/ } @answer), "S6: $way: the server's answer does not quote it");
+}
+
+# plaintext where ciphertext belongs, by COPY and by a bound parameter
+my (undef, $copy) = say_all('COPY kept (id, s) FROM stdin;', "copied\t" . canary('COPY'), '\.');
+like($copy, qr/not an encrypted value.*COPY kept, line 1, column s: "\(not shown\)"/s, 'COPY of a plaintext is refused, and does not quote it');
+unlike($copy, qr/\Q$canary{COPY}\E/, 'S6: nowhere');
+
+my $script = private_file('bound.sql', <<"SQL");
+BEGIN;
+SELECT bulwark.assume('c9000000-0000-4000-8000-000000000001', 'a9000000-0000-4000-8000-000000000001') IS NOT NULL AS acting;
+INSERT INTO kept (id, s) VALUES (:mode, bulwark.encrypt(:good));
+COMMIT;
+BEGIN;
+SELECT bulwark.assume('c9000000-0000-4000-8000-000000000001', 'a9000000-0000-4000-8000-000000000001') IS NOT NULL AS acting;
+SELECT bulwark.encrypt(:failing), 1 / (length(:mode) - length(:mode));
+SQL
+my $plain = private_file('plain.sql', "INSERT INTO kept (id, s) VALUES ('plain', :plain);\n");
+for my $mode (qw(extended prepared))
+{
+	my $out = '';
+	IPC::Run::run([ 'pgbench', '-n', '-M', $mode, '-t', 1, '-U', 'backend', '-f', $script, '-D', "mode=$mode",
+		'-D', 'good=' . canary("a parameter, $mode"), '-D', 'failing=' . canary("a parameter before an error, $mode"), $node->connstr('postgres') ], '>&', \$out);
+	like($out, qr/division by zero/, "$mode protocol: both statements ran");
+	unlike($out, qr/\Q$canary{"a parameter before an error, $mode"}\E/, "S6: $mode protocol: the error does not quote the parameter");
+	$out = '';
+	IPC::Run::run([ 'pgbench', '-n', '-M', $mode, '-t', 1, '-U', 'backend', '-f', $plain, '-D', 'plain=' . canary("a plaintext as parameter, $mode"), $node->connstr('postgres') ], '>&', \$out);
+	like($out, qr/not an encrypted value/, "$mode protocol: a plaintext parameter is refused");
+	unlike($out, qr/\Q$canary{"a plaintext as parameter, $mode"}\E/, "S6: $mode protocol: and not quoted");
+}
+is($node->safe_psql('postgres', q{SELECT count(*) FROM kept WHERE id IN ('extended', 'prepared')}), 2, 'bound parameters were encrypted');
+
+# what the server tells of statements
+my $activity = session_start($node, 'backend');
+session_say($activity, sprintf("SELECT bulwark.encrypt_for('a9000000-0000-4000-8000-000000000001', '%s') IS NOT NULL;", canary('a session that stays')));
+my $seen = $node->safe_psql('postgres', q{SELECT query FROM pg_stat_activity WHERE usename = 'backend'}, extra_params => [ '-U', 'backend' ]);
+like($seen, qr/bulwark\.encrypt_for\('\*+', '\*+'\)/, 'pg_stat_activity shows the statement with its constants overwritten');
+my $statements = $node->safe_psql('postgres', 'SELECT query FROM pg_stat_statements');
+like($statements, qr/bulwark\.encrypt/, 'pg_stat_statements has the statements');
+session_end($activity);
+
+# S10: a back end that signs with a key has neither it nor its copy in memory.
+my $key = canary('the key of a signature');
+say_all('BEGIN;', $acting, "INSERT INTO kept (id, s) VALUES ('key', bulwark.encrypt('$key', 'k'));", 'COMMIT;');
+my $signer = session_start($node, 'backend');
+session_say($signer, "BEGIN;\n$acting");
+like(session_say($signer, q{SELECT bulwark.hmac_sign(s, 'x', 'sign', 'sha256', 'k') FROM kept WHERE id = 'key';}), qr/^\\x[0-9a-f]{64}$/, 'a back end signs');
+session_say($signer, 'COMMIT;');
+my $pid = session_say($signer, 'SELECT pg_backend_pid();');
+my $control = 'control' . unpack 'H*', random_bytes(8);
+session_say($signer, "SET application_name = '$control';");
+my $memory = process_memory($pid);
+SKIP:
+{
+	skip 'the memory of a process cannot be read here', 2 unless defined $memory;
+	ok(index($memory, $control) >= 0, 'its memory is read');
+	ok(index($memory, $key) < 0, 'S10: the key is not in its memory');
+}
+undef $memory;
+session_end($signer);
+
+sub process_memory
+{
+	my ($of) = @_;
+	open my $maps, '<', "/proc/$of/maps" or return;
+	open my $mem, '<:raw', "/proc/$of/mem" or return;
+	my $all = '';
+	while (<$maps>)
+	{
+		my ($from, $to) = /^([0-9a-f]+)-([0-9a-f]+) rw/ or next;
+		next if /pg_shmem|\/dev\/(?:zero|shm)|SYSV/;
+		sysseek $mem, hex $from, 0 or next;
+		my $left = hex($to) - hex $from;
+		while ($left > 0)
+		{
+			my $n = sysread $mem, my $piece, $left > 1048576 ? 1048576 : $left;
+			last unless $n;
+			$all .= $piece;
+			$left -= $n;
+		}
+	}
+	return length $all ? $all : undef;
+}
+
+# Every file: heap, WAL, statistics, temporary files; and the log.
+$node->safe_psql('postgres', 'ANALYZE kept; CHECKPOINT; SELECT bulwark.ledger_seal();');
+$node->stop;
+my %found;
+my $files = 0;
+sub look
+{
+	my ($file) = @_;
+	open my $fh, '<:raw', $file or return;
+	local $/ = undef;
+	my $content = <$fh> // '';
+	$files++;
+	for my $way (keys %canary)
+	{
+		$found{$way} = $file if index($content, $canary{$way}) >= 0 || index($content, substr $canary{$way}, -16) >= 0;
+	}
+	return;
+}
+find({ no_chdir => 1, wanted => sub { look($_) if -f } }, $node->data_dir);
+cmp_ok($files, '>', 500, 'the files of the cluster are read');
+my $log = slurp_file($node->logfile);
+for my $line (qr/statement: .*bulwark\.encrypt/, qr/parameters: \$1 = '\*+'/, qr/Query Text: .*encrypt/, qr/STATEMENT: .*encrypt\('\*+'\)/, qr/parse tree:/)
+{
+	like($log, $line, "the log has a line like $line");
+}
+look($node->logfile);
+for my $way (sort keys %canary)
+{
+	ok(!$found{$way}, "S6: $way: in no file and not in the log") or diag("$canary{$way} in $found{$way}: " . join "\n", grep { /\Q$canary{$way}\E/ } split /\n/, $log);
+	ok(index($statements, $canary{$way}) < 0, "S6: $way: not in pg_stat_statements");
+	ok(index($seen, $canary{$way}) < 0, "S6: $way: not in pg_stat_activity");
+}
+
+done_testing();
