@@ -163,6 +163,45 @@ for my $run (@runs)
 }
 is(scalar keys %nonces, 3000, 'S4: six sessions at once make 3000 values with 3000 nonces');
 
+# --- a tenant's first key, wanted by many at once ---------------------------------------------
+tenant('crowded');
+@runs = map { my $out = ''; [ IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
+	'SELECT bulwark.encrypt_text_for(' . tenant_id('crowded') . ", 'of crowded')" ], '>', \$out), \$out ] } 1 .. 6;
+my @crowd = map { $_->[0]->finish; chomp(my $value = ${ $_->[1] }); $value } @runs;
+is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT component) FROM bulwark.tenant_keys WHERE tenant = 'crowded'"), '1|1',
+	'six sessions at once make one key for a tenant');
+is(scalar(grep { opened($node, 'crowded', $_) eq 'of crowded' } @crowd), 6, '... and the values of all open');
+is(scalar files(qr/\.new$/), 0, '... with no component left over');
+
+# --- S13: rotations with writers at work, and a crash among them ----------------------------------
+tenant('busy');
+$node->safe_psql('postgres', 'CREATE TABLE busy (sealed bulwark.encrypted_text)');
+my $write = 'DO $$ BEGIN FOR i IN 1 .. 100000 LOOP INSERT INTO busy VALUES (bulwark.encrypt_text_for('
+  . tenant_id('busy') . q{, 'of busy')); COMMIT; END LOOP; END $$};
+my $busy_id = $node->safe_psql('postgres', 'SELECT ' . tenant_id('busy'));
+@runs = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $write ], '>', '/dev/null', '2>', '/dev/null') } 1 .. 3;
+$node->poll_query_until('postgres', 'SELECT count(*) > 100 FROM busy');
+for my $version (2 .. 6)
+{
+	is($node->safe_psql('postgres', "SELECT bulwark.tenant_key_rotate('$busy_id')"), $version, "S13: rotated to version $version with writers at work");
+	select undef, undef, undef, 0.1;
+}
+my $rotating = session_start($node, $login);
+say($rotating, 'BEGIN');
+say($rotating, "SELECT bulwark.tenant_key_rotate('$busy_id')");
+$node->stop('immediate');
+$_->finish for @runs;
+eval { session_end($rotating) };
+eval { session_end($other) };
+$node->start;
+$other = session_start($node, $login);
+my $versions = $node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE state = 'active') || ' ' || max(version) FROM bulwark.tenant_keys WHERE tenant = 'busy'");
+is($versions, '1 6', 'S13: a rotation that a crash cut off has not been');
+is($node->safe_psql('postgres', acting('busy', q{SELECT count(*) FROM busy WHERE bulwark.decrypt_text(sealed) IS DISTINCT FROM 'of busy'})) =~ s/.*\n//sr, 0,
+	'S13: every value opens, under whichever version it was made');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(DISTINCT substr(sealed::text, 1, 28)) FROM busy'), '>=', 5, 'S13: ... and they are under many');
+is($node->safe_psql('postgres', "SELECT bulwark.tenant_key_rotate('$busy_id')"), 7, 'S13: the next rotation goes on');
+
 # --- S14: destroyed stays destroyed --------------------------------------------------------
 tenant('doomed');
 my $doomed = seal('doomed', 'of doomed');
