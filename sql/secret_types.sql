@@ -113,3 +113,4 @@ CREATE DOMAIN st_domain AS bulwark.secret NOT NULL;
 SELECT (ARRAY[s, NULL])[1]::st_domain::bulwark.secret::bytea = s::bytea AS through_a_domain FROM st_value WHERE id = 1;
 DROP TABLE st_value, st_copy;
 DROP DOMAIN st_domain;
+DROP FUNCTION st_sqlstate_of(text), st_outcome(bytea);
