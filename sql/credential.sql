@@ -225,3 +225,8 @@ RESET SESSION AUTHORIZATION;
 SET SESSION AUTHORIZATION credential_both;
 SELECT attempt($$SELECT act('reader_a', 'a')$$);
 RESET SESSION AUTHORIZATION;
+
+SET client_min_messages = warning;
+SELECT bulwark.service_scope('credential_limited', NULL);
+DROP SCHEMA credential CASCADE;
+DROP ROLE credential_service, credential_limited, credential_backend, credential_both, credential_dba;

@@ -164,3 +164,12 @@ SELECT position(decode(:'ciphertext', 'hex') IN pg_read_binary_file(pg_relation_
 SELECT l.metadata ->> 'operation' AS operation, l.entity_type, l.entity_id, l.metadata ->> 'column' AS column
 FROM bulwark.ledger l WHERE l.metadata ->> 'operation' IN ('encrypt_column', 'secrets_import_pgp') ORDER BY l.occurred_at, l.entry_id;
 SELECT count(*) FROM bulwark.ledger l WHERE l::text ~ 'canary|pass phrase';
+
+SET client_min_messages = warning;
+RESET ROLE;
+RESET SESSION AUTHORIZATION;
+DROP SCHEMA import CASCADE;
+DROP SCHEMA crypto CASCADE;
+DROP FUNCTION IF EXISTS public.pgp_sym_decrypt(bytea, text);
+DROP ROLE import_owner, import_keys;
+SELECT count(*) FROM bulwark.protected_tables;

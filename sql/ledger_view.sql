@@ -58,8 +58,15 @@ BEGIN;
 SELECT bulwark.assume('c1000000-0000-4000-8000-000000000004', 'a1000000-0000-4000-8000-000000000002') IS NOT NULL AS other_tenant;
 :seen;
 -- a condition that leaks is tried on rows that may be seen, and on no other
-CREATE FUNCTION pg_temp.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'saw %', $1; RETURN true; END $$;
-SELECT count(*) FROM bulwark.ledger WHERE pg_temp.leak(entity_id) AND entity_type = 'public.lv_case';
+CREATE FUNCTION pg_temp.leak(tenant uuid, type text, id text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$
+BEGIN
+	IF tenant IS DISTINCT FROM 'a1000000-0000-4000-8000-000000000002' OR type = 'public.lv_case' THEN
+		RAISE NOTICE 'saw % of %', id, tenant;
+	END IF;
+	RETURN true;
+END
+$$;
+SELECT count(*) FROM bulwark.ledger WHERE pg_temp.leak(tenant_id, entity_type, entity_id) AND entity_type = 'public.lv_case';
 ROLLBACK;
 -- no identity, no entries
 SELECT count(*) FROM bulwark.ledger;

@@ -123,3 +123,6 @@ EXPLAIN (COSTS OFF) SELECT id FROM sd_person WHERE index = bulwark.blind_index('
 SELECT id, bulwark.decrypt_text(name, 'c') FROM sd_person WHERE index = bulwark.blind_index('canary 2', 'c');
 COMMIT;
 DROP TABLE sd_person, sd_copy CASCADE;
+DROP OPERATOR ### (NONE, bulwark.encrypted_text);
+DROP FUNCTION sd_attempt(text), sd_name(bulwark.encrypted_text), sd_parsed(bulwark.encrypted_text), sd_outer(bulwark.encrypted_text), sd_doc(bulwark.encrypted_jsonb),
+	sd_token(bulwark.secret), sd_made_up(bulwark.encrypted_text), sd_innocent(bulwark.encrypted_text), sd_rows();

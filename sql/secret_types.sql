@@ -35,12 +35,14 @@ SELECT id, left(s::text, 4) AS prefix, s::text ~ '^bw1:[A-Za-z0-9_-]+$' AS base6
 	FROM st_value ORDER BY id;
 SELECT length(s::bytea) AS one, octet_length(t::bytea) AS unpadded FROM st_value WHERE id = 1;
 CREATE TABLE st_copy (LIKE st_value);
-\copy st_value TO 'tmp_check/st_value.txt'
-\copy st_copy FROM 'tmp_check/st_value.txt'
-\copy st_value TO 'tmp_check/st_value.bin' (FORMAT binary)
-\copy st_copy FROM 'tmp_check/st_value.bin' (FORMAT binary)
-\copy st_value TO 'tmp_check/st_value.csv' (FORMAT csv)
-\copy st_copy FROM 'tmp_check/st_value.csv' (FORMAT csv)
+\getenv builddir PG_ABS_BUILDDIR
+\set file :builddir '/results/st_value'
+COPY st_value TO :'file';
+COPY st_copy FROM :'file';
+COPY st_value TO :'file' (FORMAT binary);
+COPY st_copy FROM :'file' (FORMAT binary);
+COPY st_value TO :'file' (FORMAT csv);
+COPY st_copy FROM :'file' (FORMAT csv);
 SELECT c.id, count(*) AS copies, bool_and((v.s::bytea, v.t::bytea, v.b::bytea, v.j::bytea) IS NOT DISTINCT FROM (c.s::bytea, c.t::bytea, c.b::bytea, c.j::bytea)) AS identical
 	FROM st_copy c JOIN st_value v USING (id) GROUP BY c.id ORDER BY c.id;
 
@@ -111,3 +113,4 @@ CREATE DOMAIN st_domain AS bulwark.secret NOT NULL;
 SELECT (ARRAY[s, NULL])[1]::st_domain::bulwark.secret::bytea = s::bytea AS through_a_domain FROM st_value WHERE id = 1;
 DROP TABLE st_value, st_copy;
 DROP DOMAIN st_domain;
+DROP FUNCTION st_sqlstate_of(text), st_outcome(bytea);

@@ -200,4 +200,9 @@ COMMIT;
 
 -- volatility and parallel safety
 \c - postgres
-SELECT proname, provolatile, proparallel, proisstrict FROM pg_proc WHERE pronamespace = 'bulwark'::regnamespace AND proname ~ '^(en|de)crypt|^hmac_|^blind_|^tenant_public_key' ORDER BY 1;
+SELECT proname, provolatile, proparallel, proisstrict FROM pg_proc WHERE pronamespace = 'bulwark'::regnamespace AND proname <> 'encrypt_column' AND proname ~ '^(en|de)crypt|^hmac_|^blind_|^tenant_public_key' ORDER BY 1;
+
+SELECT bulwark.service_scope('se_backend', NULL);
+DROP TABLE se_value;
+DROP FUNCTION se_attempt(text);
+DROP ROLE se_backend, se_front;

@@ -32,6 +32,7 @@ AdminRead(const char *sql, int nargs, const Arg *args)
 	Oid			types[ARGS_MAX];
 	Datum		values[ARGS_MAX];
 	char		nulls[ARGS_MAX];
+	MemoryContext caller = CurrentMemoryContext;
 	SPIPlanPtr	plan;
 	int			rc;
 
@@ -51,6 +52,7 @@ AdminRead(const char *sql, int nargs, const Arg *args)
 	if (rc < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
 	SPI_freeplan(plan);
+	MemoryContextSwitchTo(caller);	/* SPI leaves its own, which ends with it */
 	return SPI_processed;
 }
 

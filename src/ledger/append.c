@@ -34,6 +34,7 @@
 #define KEEP_ENTRIES	512		/* more are written at once, ... */
 #define KEEP_BYTES		((Size) 512 * 1024) /* ... and where they take more than this */
 #define ENTRY_SEQUENCE	"ledger_entry_id"
+#define ENTRY_IDS		64			/* that one value of the sequence stands for */
 
 typedef struct Kept
 {
@@ -71,6 +72,8 @@ static bool committing = false; /* the last manifest of our own is written */
 static TupleTableSlot *slots[KEEP_ENTRIES];
 static int	slots_used = 0;
 static Oid	sequence_relid = InvalidOid;
+static int64 next_id = 0;		/* of those that were taken from it, ... */
+static int	ids_left = 0;		/* ... which are so many */
 
 /* --- what is kept -------------------------------------------------------------------- */
 
@@ -413,12 +416,18 @@ require_writer(void)
 	PreventCommandDuringRecovery("writing ledger entries");
 }
 
+/* The sequence hands out blocks of numbers: what its increment is, which ledger.sql says. */
 static int64
 next_entry_id(void)
 {
-	if (!OidIsValid(sequence_relid))
+	if (!OidIsValid(sequence_relid) || ids_left == 0)
+	{
 		sequence_relid = PrivateRelid(ENTRY_SEQUENCE);
-	return nextval_internal(sequence_relid, false);
+		next_id = nextval_internal(sequence_relid, false);
+		ids_left = ENTRY_IDS;
+	}
+	ids_left--;
+	return next_id++;
 }
 
 /* The next of the open manifest; the one before it is final now. */

@@ -52,7 +52,7 @@ CREATE TABLE bulwark_internal.ledger_entries (
 ALTER TABLE bulwark_internal.ledger_entries ALTER COLUMN leaf SET STORAGE MAIN;
 SELECT pg_extension_config_dump('bulwark_internal.ledger_entries', '');
 
-CREATE SEQUENCE bulwark_internal.ledger_entry_id CACHE 64;
+CREATE SEQUENCE bulwark_internal.ledger_entry_id INCREMENT 64;
 SELECT pg_extension_config_dump('bulwark_internal.ledger_entry_id', '');
 
 CREATE TABLE bulwark_internal.ledger_segments (

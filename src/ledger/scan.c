@@ -328,6 +328,8 @@ ScanUnsealed(Snapshot snapshot, SegmentRow callback, void *arg)
 		if (!OidIsValid(segment->relid) || segment->state == SEGMENT_AHEAD || segment->state == SEGMENT_INDEXED)
 			continue;
 		track = track_of(segment);
+		if (segment->state == SEGMENT_ACTIVE)
+			SegmentTellLastPage(track->rel, (BlockNumber) track->nblocks);
 		now = lappend(now, track);
 		pages += track->nblocks - track->frontier;
 	}

@@ -22,6 +22,7 @@ typedef struct DatabaseSlot
 	pg_atomic_uint32 avoid;		/* statements that want the database to themselves */
 	pg_atomic_uint32 failures;	/* rounds that failed, since start-up */
 	pg_atomic_uint64 active;	/* segment number << 32 | its relation; 0: not known */
+	pg_atomic_uint64 last_page; /* the active one's filenode << 32 | block; 0: not known */
 	pg_atomic_uint64 requested; /* rounds that were asked for ... */
 	pg_atomic_uint64 served;	/* ... and the last of them that has been committed */
 	ConditionVariable changed;	/* served or failures did */
@@ -96,6 +97,8 @@ extern int	ledger_segment_size;	/* kB */
 extern List *SegmentList(void);
 /* The first segments of a log that begins; as the extension's owner. */
 extern void SegmentsBegin(void);
+/* What a round has found to be the active one's last page: from now on nobody goes before it. */
+extern void SegmentTellLastPage(Relation rel, BlockNumber nblocks);
 /* Make one ahead; as the extension's owner. */
 extern void SegmentCreate(int32 number, SegmentState state);
 extern void SegmentSetState(const Segment *segment, SegmentState state);

@@ -375,6 +375,50 @@ SegmentDesc(void)
 	return desc;
 }
 
+/*
+ * The last page.  Asking the kernel each time is dear, so it stands in shared memory:
+ * the sealer says which relation's and how far that had come when it looked, writers
+ * move it on.  A writer may be late to, but has then begun before the sealer looked,
+ * and is waited for; who begins later sees what the sealer said, or more.  Hence a
+ * writer never puts in another relation, nor an earlier page.
+ */
+#define PAGE_OF(rel, block)		((uint64) BW_FILENODE(rel) << 32 | (block))
+
+static BlockNumber
+last_page(Relation rel)
+{
+	DatabaseSlot *slot = SlotMine();
+	uint64		known = slot != NULL ? pg_atomic_read_u64(&slot->last_page) : 0;
+
+	/* unknown: the server asks for the relation's size */
+	return known >> 32 == BW_FILENODE(rel) ? (BlockNumber) known : InvalidBlockNumber;
+}
+
+static void
+move_last_page(Relation rel, BlockNumber block)
+{
+	DatabaseSlot *slot = SlotMine();
+	uint64		known = slot != NULL ? pg_atomic_read_u64(&slot->last_page) : 0;
+
+	while (known >> 32 == BW_FILENODE(rel) && (BlockNumber) known < block &&
+		   !pg_atomic_compare_exchange_u64(&slot->last_page, &known, PAGE_OF(rel, block)))
+		;
+}
+
+void
+SegmentTellLastPage(Relation rel, BlockNumber nblocks)
+{
+	DatabaseSlot *slot = SlotMine();
+	uint64		known;
+
+	if (slot == NULL || nblocks == 0)
+		return;
+	known = pg_atomic_read_u64(&slot->last_page);
+	while ((known >> 32 != BW_FILENODE(rel) || (BlockNumber) known < nblocks - 1) &&
+		   !pg_atomic_compare_exchange_u64(&slot->last_page, &known, PAGE_OF(rel, nblocks - 1)))
+		;
+}
+
 void
 SegmentInsert(TupleTableSlot **slots, int n, CommandId cid)
 {
@@ -384,8 +428,9 @@ SegmentInsert(TupleTableSlot **slots, int n, CommandId cid)
 	began |= LogIsOwn();
 	InserterBegin();
 	/* the last page, or a new one: never room that was left further ahead */
-	RelationSetTargetBlock(rel, InvalidBlockNumber);
+	RelationSetTargetBlock(rel, last_page(rel));
 	heap_multi_insert(rel, slots, n, cid, HEAP_INSERT_SKIP_FSM, NULL);
+	move_last_page(rel, ItemPointerGetBlockNumber(&slots[n - 1]->tts_tid));
 	InserterEnd();
 	table_close(rel, NoLock);
 }

@@ -33,6 +33,7 @@ slot_clear(DatabaseSlot *slot)
 	pg_atomic_write_u32(&slot->avoid, 0);
 	pg_atomic_write_u32(&slot->failures, 0);
 	pg_atomic_write_u64(&slot->active, 0);
+	pg_atomic_write_u64(&slot->last_page, 0);
 	SpinLockAcquire(&slot->mutex);
 	slot->worker_pid = 0;
 	slot->worker_latch = NULL;
@@ -58,6 +59,7 @@ slots_init(void *piece)
 		pg_atomic_init_u32(&slot->avoid, 0);
 		pg_atomic_init_u32(&slot->failures, 0);
 		pg_atomic_init_u64(&slot->active, 0);
+		pg_atomic_init_u64(&slot->last_page, 0);
 		pg_atomic_init_u64(&slot->requested, 0);
 		pg_atomic_init_u64(&slot->served, 0);
 		ConditionVariableInit(&slot->changed);

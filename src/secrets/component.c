@@ -11,7 +11,7 @@
 /* Put in this transaction, and not settled. */
 typedef struct Pending
 {
-	pg_uuid_t	id;
+	ComponentPlace place;
 	const ComponentProvider *provider;
 	SubTransactionId subid;
 } Pending;
@@ -53,20 +53,22 @@ ComponentName(const pg_uuid_t *id, char name[COMPONENT_NAME_LEN + 1])
 }
 
 void
-ComponentMake(pg_uuid_t *id, uint8 component[COMPONENT_LEN], const char **provider)
+ComponentMake(ComponentPlace *place, uint8 component[COMPONENT_LEN])
 {
 	const ComponentProvider *chosen = current_provider();
 	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
-	Pending    *entry = palloc(sizeof(Pending));
+	Pending    *entry = palloc0(sizeof(Pending));
 	char		problem[COMPONENT_PROBLEM_LEN] = "";
 
-	if (!bw_random(id, sizeof(*id)) || !bw_random(component, COMPONENT_LEN))
+	if (!bw_random(&entry->place.id, UUID_LEN) || !bw_random(component, COMPONENT_LEN))
 		elog(ERROR, "could not make a component");
-	*entry = (Pending) {*id, chosen, GetCurrentSubTransactionId()};
+	strlcpy(entry->place.provider, chosen->name, sizeof(entry->place.provider));
+	entry->provider = chosen;
+	entry->subid = GetCurrentSubTransactionId();
 	pending = lappend(pending, entry);
 	MemoryContextSwitchTo(caller);
 
-	if (chosen->put(id, component, problem) != COMPONENT_OK)
+	if (chosen->put(&entry->place.id, component, entry->place.location, problem) != COMPONENT_OK)
 	{
 		bw_wipe(component, COMPONENT_LEN);
 		ereport(ERROR,
@@ -75,16 +77,16 @@ ComponentMake(pg_uuid_t *id, uint8 component[COMPONENT_LEN], const char **provid
 				 errdetail_internal("%s: %s", chosen->name, problem),
 				 errhint("Set bulwark.tenant_key_directory to a directory that the server's user owns alone, or bulwark.tenant_key_command.")));
 	}
-	*provider = chosen->name;
+	*place = entry->place;
 }
 
 bool
-ComponentFetch(const pg_uuid_t *id, const char *provider, uint8 component[COMPONENT_LEN])
+ComponentFetch(const ComponentPlace *place, uint8 component[COMPONENT_LEN])
 {
-	const ComponentProvider *chosen = provider_named(provider);
+	const ComponentProvider *chosen = provider_named(place->provider);
 	char		problem[COMPONENT_PROBLEM_LEN] = "it is not there";
 
-	switch (chosen->get(id, component, problem))
+	switch (chosen->get(&place->id, place->location, component, problem))
 	{
 		case COMPONENT_OK:
 			return true;
@@ -102,12 +104,12 @@ ComponentFetch(const pg_uuid_t *id, const char *provider, uint8 component[COMPON
 }
 
 const char *
-ComponentDestroy(const pg_uuid_t *id, const char *provider, bool *done)
+ComponentDestroy(const ComponentPlace *place, bool *done)
 {
 	char		problem[COMPONENT_PROBLEM_LEN] = "";
 
 	*done = true;
-	switch (provider_named(provider)->destroy(id, problem))
+	switch (provider_named(place->provider)->destroy(&place->id, place->location, problem))
 	{
 		case COMPONENT_OK:
 			return "destroyed, tombstone left";
@@ -136,10 +138,11 @@ ComponentSweep(TimestampTz before, bool (*in_use) (const pg_uuid_t *id))
 static void
 entry_end(const Pending *entry, bool committed)
 {
-	void		(*end) (const pg_uuid_t *id) = committed ? entry->provider->settle : entry->provider->discard;
+	void		(*end) (const pg_uuid_t *id, const char *location) =
+		committed ? entry->provider->settle : entry->provider->discard;
 
 	if (end != NULL)
-		end(&entry->id);
+		end(&entry->place.id, entry->place.location);
 }
 
 /*

@@ -77,13 +77,14 @@ run(const char *verb, const pg_uuid_t *id, const char *input, char output[TEXT_L
 }
 
 static ComponentAnswer
-put(const pg_uuid_t *id, const uint8 component[COMPONENT_LEN], char *problem)
+put(const pg_uuid_t *id, const uint8 component[COMPONENT_LEN], char location[MAXPGPATH], char *problem)
 {
 	char		input[TEXT_LEN];
 	char		output[TEXT_LEN + 2];
 	Size		len;
 	ComponentAnswer answer;
 
+	location[0] = '\0';
 	bw_hex_encode(component, COMPONENT_LEN, input);
 	answer = run("put", id, input, output, &len, problem);
 	bw_wipe(input, sizeof(input));
@@ -94,7 +95,7 @@ put(const pg_uuid_t *id, const uint8 component[COMPONENT_LEN], char *problem)
 }
 
 static ComponentAnswer
-get(const pg_uuid_t *id, uint8 component[COMPONENT_LEN], char *problem)
+get(const pg_uuid_t *id, const char *location, uint8 component[COMPONENT_LEN], char *problem)
 {
 	char		output[TEXT_LEN + 2];
 	Size		len;
@@ -112,7 +113,7 @@ get(const pg_uuid_t *id, uint8 component[COMPONENT_LEN], char *problem)
 
 /* The tombstone first: a component must not come back between the two. */
 static ComponentAnswer
-destroy(const pg_uuid_t *id, char *problem)
+destroy(const pg_uuid_t *id, const char *location, char *problem)
 {
 	char		output[TEXT_LEN + 2];
 	Size		len;

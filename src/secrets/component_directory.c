@@ -75,22 +75,38 @@ configured(void)
 }
 
 static bool
-fan_path(const pg_uuid_t *id, char path[MAXPGPATH])
+fan_path(const char *directory, const pg_uuid_t *id, char path[MAXPGPATH])
 {
-	char		directory[MAXPGPATH];
-
-	return directory_path(directory) &&
-		snprintf(path, MAXPGPATH, "%s/%02x", directory, id->data[0]) < MAXPGPATH;
+	return snprintf(path, MAXPGPATH, "%s/%02x", directory, id->data[0]) < MAXPGPATH;
 }
 
 static bool
-file_path(const pg_uuid_t *id, const char *suffix, char path[MAXPGPATH])
+file_path(const char *directory, const pg_uuid_t *id, const char *suffix, char path[MAXPGPATH])
 {
-	char		fan[MAXPGPATH];
 	char		name[COMPONENT_NAME_LEN + 1];
 
 	ComponentName(id, name);
-	return fan_path(id, fan) && snprintf(path, MAXPGPATH, "%s/%s%s", fan, name, suffix) < MAXPGPATH;
+	return snprintf(path, MAXPGPATH, "%s/%02x/%s%s", directory, id->data[0], name, suffix) < MAXPGPATH;
+}
+
+/*
+ * Where a component may be: where new ones go, and where its row says that it was
+ * put, should the setting or the root key file have moved since.
+ */
+typedef struct Places
+{
+	char		paths[2][MAXPGPATH];
+	int			n;
+} Places;
+
+static void
+find_places(const char *location, Places *places)
+{
+	places->n = 0;
+	if (directory_path(places->paths[0]))
+		places->n = 1;
+	if (is_absolute_path(location) && (places->n == 0 || strcmp(location, places->paths[0]) != 0))
+		strlcpy(places->paths[places->n++], location, MAXPGPATH);
 }
 
 static ComponentAnswer
@@ -104,7 +120,8 @@ failed(char *problem, const char *what, const char *path)
 static ComponentAnswer
 no_directory(char *problem)
 {
-	strlcpy(problem, "bulwark.tenant_key_directory is not set to an absolute path", COMPONENT_PROBLEM_LEN);
+	strlcpy(problem, "bulwark.tenant_key_directory is not set to an absolute path, or to one that is too long",
+			COMPONENT_PROBLEM_LEN);
 	return COMPONENT_FAILED;
 }
 
@@ -215,12 +232,11 @@ warn_if_in_data_directory(const char *directory)
 }
 
 static bool
-make_directories(const pg_uuid_t *id, char *problem)
+make_directories(const char *directory, const pg_uuid_t *id, char *problem)
 {
-	char		directory[MAXPGPATH];
 	char		fan[MAXPGPATH];
 
-	if (!directory_path(directory) || !fan_path(id, fan))
+	if (!fan_path(directory, id, fan))
 	{
 		(void) no_directory(problem);
 		return false;
@@ -269,7 +285,7 @@ put_owner(bw_writer *w)
 }
 
 static ComponentAnswer
-put(const pg_uuid_t *id, const uint8 component[COMPONENT_LEN], char *problem)
+put(const pg_uuid_t *id, const uint8 component[COMPONENT_LEN], char location[MAXPGPATH], char *problem)
 {
 	char		path[MAXPGPATH];
 	uint8		file[FILE_LEN];
@@ -277,10 +293,10 @@ put(const pg_uuid_t *id, const uint8 component[COMPONENT_LEN], char *problem)
 	bw_writer	w = {file, sizeof(file), 0, false};
 	ComponentAnswer answer;
 
-	if (!make_directories(id, problem))
-		return COMPONENT_FAILED;
-	if (!file_path(id, NEW, path))
+	if (!directory_path(location) || !file_path(location, id, NEW, path))
 		return no_directory(problem);
+	if (!make_directories(location, id, problem))
+		return COMPONENT_FAILED;
 	bw_put(&w, MAGIC, 4);
 	bw_put_uint(&w, VERSION, 1);
 	put_owner(&w);
@@ -330,40 +346,50 @@ read_file(const pg_uuid_t *id, const char *path, uint8 file[FILE_LEN + 1], char 
 
 /* Where is it?  Between two looks it may have got its other name. */
 static ComponentAnswer
-find_file(const pg_uuid_t *id, uint8 file[FILE_LEN + 1], char *problem)
+find_file(const char *directory, const pg_uuid_t *id, uint8 file[FILE_LEN + 1], char *problem)
 {
 	static const char *const names[] = {SETTLED, NEW, SETTLED};
 	ComponentAnswer answer = COMPONENT_ABSENT;
 	char		path[MAXPGPATH];
 
 	for (int i = 0; i < lengthof(names) && answer == COMPONENT_ABSENT; i++)
-		answer = file_path(id, names[i], path) ? read_file(id, path, file, problem) : no_directory(problem);
+		answer = file_path(directory, id, names[i], path) ? read_file(id, path, file, problem) : no_directory(problem);
 	return answer;
 }
 
 /* Anything by that name counts: a tombstone is not asked whether it is in order. */
 static ComponentAnswer
-find_tombstone(const pg_uuid_t *id, char *problem)
+find_tombstone(const char *directory, const pg_uuid_t *id, char *problem)
 {
 	char		path[MAXPGPATH];
 	struct stat st;
 
-	if (!file_path(id, GONE, path))
+	if (!file_path(directory, id, GONE, path))
 		return no_directory(problem);
 	if (lstat(path, &st) == 0)
 		return COMPONENT_DESTROYED;
 	return errno == ENOENT ? COMPONENT_ABSENT : failed(problem, "stat", path);
 }
 
+/* A tombstone in either place counts. */
 static ComponentAnswer
-get(const pg_uuid_t *id, uint8 component[COMPONENT_LEN], char *problem)
+get(const pg_uuid_t *id, const char *location, uint8 component[COMPONENT_LEN], char *problem)
 {
 	uint8		file[FILE_LEN + 1];
-	ComponentAnswer answer = find_tombstone(id, problem);
+	ComponentAnswer answer = COMPONENT_ABSENT;
+	Places		places;
 
-	if (answer != COMPONENT_ABSENT)
-		return answer;
-	answer = find_file(id, file, problem);
+	find_places(location, &places);
+	if (places.n == 0)
+		return no_directory(problem);
+	for (int i = 0; i < places.n; i++)
+	{
+		answer = find_tombstone(places.paths[i], id, problem);
+		if (answer != COMPONENT_ABSENT)
+			return answer;
+	}
+	for (int i = 0; i < places.n && answer == COMPONENT_ABSENT; i++)
+		answer = find_file(places.paths[i], id, file, problem);
 	if (answer == COMPONENT_OK)
 		memcpy(component, file + 5 + OWNER_LEN + UUID_LEN, COMPONENT_LEN);
 	bw_wipe(file, sizeof(file));
@@ -393,7 +419,7 @@ erase_file(const char *path, char *problem)
 }
 
 static ComponentAnswer
-erase(const pg_uuid_t *id, char *problem)
+erase(const char *directory, const pg_uuid_t *id, char *problem)
 {
 	static const char *const names[] = {SETTLED, NEW, SETTLED};
 	ComponentAnswer result = COMPONENT_ABSENT;
@@ -401,7 +427,7 @@ erase(const pg_uuid_t *id, char *problem)
 
 	for (int i = 0; i < lengthof(names); i++)
 	{
-		ComponentAnswer answer = file_path(id, names[i], path) ? erase_file(path, problem) : no_directory(problem);
+		ComponentAnswer answer = file_path(directory, id, names[i], path) ? erase_file(path, problem) : no_directory(problem);
 
 		if (answer == COMPONENT_FAILED)
 			return answer;
@@ -412,43 +438,70 @@ erase(const pg_uuid_t *id, char *problem)
 }
 
 static ComponentAnswer
-destroy(const pg_uuid_t *id, char *problem)
+destroy_in(const char *directory, const pg_uuid_t *id, char *problem)
 {
 	char		path[MAXPGPATH];
 	char		fan[MAXPGPATH];
-	ComponentAnswer tombstone = find_tombstone(id, problem);
+	ComponentAnswer tombstone = find_tombstone(directory, id, problem);
 	ComponentAnswer answer;
 
-	if (tombstone == COMPONENT_FAILED || !file_path(id, GONE, path) || !fan_path(id, fan) ||
-		!make_directories(id, problem))
+	if (!file_path(directory, id, GONE, path) || !fan_path(directory, id, fan))
+		return no_directory(problem);
+	if (tombstone == COMPONENT_FAILED || !make_directories(directory, id, problem))
 		return COMPONENT_FAILED;
 	if (tombstone == COMPONENT_ABSENT && write_new(path, NULL, 0, problem) != COMPONENT_OK)
 		return COMPONENT_FAILED;
-	answer = erase(id, problem);
+	answer = erase(directory, id, problem);
 	if (answer == COMPONENT_FAILED || !sync_directory(fan, problem))
 		return COMPONENT_FAILED;
 	return answer == COMPONENT_ABSENT && tombstone == COMPONENT_DESTROYED ? COMPONENT_DESTROYED : answer;
 }
 
+/* In each place; one that is no more a directory of this machine has nothing to destroy. */
+static ComponentAnswer
+destroy(const pg_uuid_t *id, const char *location, char *problem)
+{
+	ComponentAnswer result = COMPONENT_ABSENT;
+	Places		places;
+
+	find_places(location, &places);
+	if (places.n == 0)
+		return no_directory(problem);
+	for (int i = 0; i < places.n; i++)
+	{
+		struct stat st;
+		ComponentAnswer answer;
+
+		if (i > 0 && lstat(places.paths[i], &st) != 0 && errno == ENOENT)
+			continue;
+		answer = destroy_in(places.paths[i], id, problem);
+		if (answer == COMPONENT_FAILED)
+			return answer;
+		if (answer == COMPONENT_OK || result == COMPONENT_ABSENT)
+			result = answer;
+	}
+	return result;
+}
+
 /* --- after the transaction -------------------------------------------------------------------- */
 
 static void
-settle(const pg_uuid_t *id)
+settle(const pg_uuid_t *id, const char *location)
 {
 	char		from[MAXPGPATH];
 	char		to[MAXPGPATH];
 
-	if (file_path(id, NEW, from) && file_path(id, SETTLED, to))
+	if (file_path(location, id, NEW, from) && file_path(location, id, SETTLED, to))
 		(void) rename(from, to);
 }
 
 static void
-discard(const pg_uuid_t *id)
+discard(const pg_uuid_t *id, const char *location)
 {
 	char		path[MAXPGPATH];
 	char		problem[COMPONENT_PROBLEM_LEN];
 
-	if (file_path(id, NEW, path))
+	if (file_path(location, id, NEW, path))
 		(void) erase_file(path, problem);
 }
 
@@ -481,7 +534,7 @@ is_left_over(const pg_uuid_t *id, const char *path, TimestampTz before)
 }
 
 static int64
-sweep_fan(const char *fan, TimestampTz before, bool (*in_use) (const pg_uuid_t *id))
+sweep_fan(const char *directory, const char *fan, TimestampTz before, bool (*in_use) (const pg_uuid_t *id))
 {
 	DIR		   *dir = opendir(fan);
 	struct dirent *entry;
@@ -500,13 +553,13 @@ sweep_fan(const char *fan, TimestampTz before, bool (*in_use) (const pg_uuid_t *
 	{
 		char		path[MAXPGPATH];
 
-		if (!file_path(&ids[i], NEW, path) || !is_left_over(&ids[i], path, before))
+		if (!file_path(directory, &ids[i], NEW, path) || !is_left_over(&ids[i], path, before))
 			continue;
 		if (in_use(&ids[i]))
-			settle(&ids[i]);
+			settle(&ids[i], directory);
 		else
 		{
-			discard(&ids[i]);
+			discard(&ids[i], directory);
 			removed++;
 		}
 	}
@@ -516,16 +569,19 @@ sweep_fan(const char *fan, TimestampTz before, bool (*in_use) (const pg_uuid_t *
 static int64
 sweep(TimestampTz before, bool (*in_use) (const pg_uuid_t *id))
 {
+	char		directory[MAXPGPATH];
 	char		fan[MAXPGPATH];
 	int64		removed = 0;
 
+	if (!directory_path(directory))
+		return 0;
 	for (int i = 0; i < 256; i++)
 	{
 		pg_uuid_t	first = {{(unsigned char) i}};
 
 		CHECK_FOR_INTERRUPTS();
-		if (fan_path(&first, fan))
-			removed += sweep_fan(fan, before, in_use);
+		if (fan_path(directory, &first, fan))
+			removed += sweep_fan(directory, fan, before, in_use);
 	}
 	return removed;
 }

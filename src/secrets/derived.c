@@ -12,6 +12,8 @@
  */
 #include "secrets/values.h"
 
+#include <ctype.h>
+
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/xact.h"

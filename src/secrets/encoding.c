@@ -159,9 +159,7 @@ PlainToText(text *opened)
 	char	   *converted;
 	text	   *result;
 
-	if (is_ascii(data, len))
-		return opened;
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || is_ascii(data, len))
 		return opened;
 	converted = convert(data, len, PG_UTF8, encoding, "the value", &size, &len);
 	result = SecretAlloc(CurrentMemoryContext, VARHDRSZ + len);

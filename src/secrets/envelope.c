@@ -226,5 +226,5 @@ EnvelopeInit(void)
 							 "Cipher that new values are encrypted with.",
 							 "Values of either are decrypted.",
 							 &suite, BW_SUITE_XAES_256_GCM, suite_options,
-							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+							 PGC_SIGHUP, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 }

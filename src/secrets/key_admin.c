@@ -150,7 +150,7 @@ store_rewrapped(Rewrapped *batch)
 		return;
 	TrustedBegin(&scope);
 	(void) AdminExec("UPDATE bulwark_internal.tenant_keys k SET wrapped = u.wrapped"
-					 " FROM pg_catalog.unnest($1, $2) AS u (key_id, wrapped)"
+					 " FROM unnest($1, $2) AS u (key_id, wrapped)"
 					 " WHERE k.key_id = u.key_id AND k.wrapped IS NOT NULL",
 					 ARGS(ArrayArg(UUIDARRAYOID, array_of(batch->key_ids, batch->n, UUIDOID, UUID_LEN, TYPALIGN_CHAR)),
 						  ArrayArg(BYTEAARRAYOID, array_of(batch->wrapped, batch->n, BYTEAOID, -1, TYPALIGN_INT))));

@@ -281,7 +281,7 @@ KeyCacheInit(void)
 	DefineCustomIntVariable("bulwark.tenant_key_cache",
 							"Number of tenant keys that each back end keeps opened.",
 							NULL, &cache_size, 256, 16, 65536,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+							PGC_POSTMASTER, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	warn_of_limit();
 	ShmemPieceRequest(SHARED_PIECE, sizeof(Shared), (void **) &shared, shared_init);
 	RelationWatch(relation_changed);

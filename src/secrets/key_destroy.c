@@ -58,8 +58,7 @@ typedef struct Destruction
 	TimestampTz due_at;
 	int			nkeys;
 	int			ncomponents;
-	pg_uuid_t  *components;
-	char	  **providers;
+	ComponentPlace *components;
 	const char **answers;
 	bool		complete;
 } Destruction;
@@ -102,7 +101,7 @@ receipt(const Destruction *destruction, const char *state)
 					pending ? "keys of no use from now on" :
 					destruction->complete ? "wrapped halves removed" : "wrapped halves kept until every component is destroyed");
 	for (int i = 0; i < destruction->ncomponents; i++)
-		append_provider(&json, destruction->providers[i], &destruction->components[i],
+		append_provider(&json, destruction->components[i].provider, &destruction->components[i].id,
 						pending ? "kept until due" : destruction->answers[i]);
 	appendStringInfoString(&json, "], \"remains\": [");
 	for (int i = 0; i < lengthof(remaining); i++)
@@ -121,19 +120,21 @@ receipt(const Destruction *destruction, const char *state)
 static void
 find_components(Destruction *destruction)
 {
-	int			n = (int) AdminRead("SELECT component, pg_catalog.min(provider), pg_catalog.count(*)::pg_catalog.int4"
+	int			n = (int) AdminRead("SELECT component, pg_catalog.min(provider), pg_catalog.count(*)::pg_catalog.int4, pg_catalog.min(location)"
 									" FROM bulwark_internal.tenant_keys WHERE tenant_id = $1 GROUP BY component ORDER BY 1",
 									ARGS(UuidArg(destruction->tenant_id)));
 
 	destruction->ncomponents = n;
-	destruction->components = palloc(Max(n, 1) * sizeof(pg_uuid_t));
-	destruction->providers = palloc(Max(n, 1) * sizeof(char *));
+	destruction->components = palloc0(Max(n, 1) * sizeof(ComponentPlace));
 	destruction->answers = palloc0(Max(n, 1) * sizeof(char *));
 	destruction->nkeys = 0;
 	for (int i = 0; i < n; i++)
 	{
-		destruction->components[i] = *DatumGetUUIDP(AdminResult(i, 1, NULL));
-		destruction->providers[i] = TextDatumGetCString(AdminResult(i, 2, NULL));
+		ComponentPlace *place = &destruction->components[i];
+
+		place->id = *DatumGetUUIDP(AdminResult(i, 1, NULL));
+		strlcpy(place->provider, TextDatumGetCString(AdminResult(i, 2, NULL)), sizeof(place->provider));
+		strlcpy(place->location, TextDatumGetCString(AdminResult(i, 4, NULL)), sizeof(place->location));
 		destruction->nkeys += DatumGetInt32(AdminResult(i, 3, NULL));
 	}
 }
@@ -162,7 +163,7 @@ destroy_each(Destruction *destruction)
 	{
 		bool		done;
 
-		destruction->answers[i] = ComponentDestroy(&destruction->components[i], destruction->providers[i], &done);
+		destruction->answers[i] = ComponentDestroy(&destruction->components[i], &done);
 		destruction->complete &= done;
 	}
 }

@@ -31,12 +31,16 @@ typedef struct ComponentProvider
 {
 	const char *name;
 	bool		(*configured) (void);
-	ComponentAnswer (*put) (const pg_uuid_t *id, const uint8 component[COMPONENT_LEN], char *problem);
-	ComponentAnswer (*get) (const pg_uuid_t *id, uint8 component[COMPONENT_LEN], char *problem);
-	ComponentAnswer (*destroy) (const pg_uuid_t *id, char *problem);
+	/* location: where, in the provider's own words; kept with the row, and looked at
+	 * too should the settings have changed. */
+	ComponentAnswer (*put) (const pg_uuid_t *id, const uint8 component[COMPONENT_LEN],
+							char location[MAXPGPATH], char *problem);
+	ComponentAnswer (*get) (const pg_uuid_t *id, const char *location,
+							uint8 component[COMPONENT_LEN], char *problem);
+	ComponentAnswer (*destroy) (const pg_uuid_t *id, const char *location, char *problem);
 	/* Its transaction has committed, or not; must not fail.  May be NULL. */
-	void		(*settle) (const pg_uuid_t *id);
-	void		(*discard) (const pg_uuid_t *id);
+	void		(*settle) (const pg_uuid_t *id, const char *location);
+	void		(*discard) (const pg_uuid_t *id, const char *location);
 	/* Finish what crashes left: of the components that this database put before
 	 * that time and has not settled, those in use are settled, others removed.
 	 * The number of those removed.  May be NULL. */
@@ -52,12 +56,19 @@ extern void ComponentName(const pg_uuid_t *id, char name[COMPONENT_NAME_LEN + 1]
 extern void ComponentInit(void);
 extern void ComponentDirectoryInit(void);
 extern void ComponentCommandInit(void);
-/* Make and put a component; 55000.  provider: the name that is stored with it. */
-extern void ComponentMake(pg_uuid_t *id, uint8 component[COMPONENT_LEN], const char **provider);
+/* Where a component is kept: what a row says of it. */
+typedef struct ComponentPlace
+{
+	pg_uuid_t	id;
+	char		provider[NAMEDATALEN];
+	char		location[MAXPGPATH];
+} ComponentPlace;
+/* Make and put a component; 55000. */
+extern void ComponentMake(ComponentPlace *place, uint8 component[COMPONENT_LEN]);
 /* Fetch it: true, or false if it is destroyed; 55000 for all else. */
-extern bool ComponentFetch(const pg_uuid_t *id, const char *provider, uint8 component[COMPONENT_LEN]);
+extern bool ComponentFetch(const ComponentPlace *place, uint8 component[COMPONENT_LEN]);
 /* What the provider answers to destroying it, in words; *done: it is. */
-extern const char *ComponentDestroy(const pg_uuid_t *id, const char *provider, bool *done);
+extern const char *ComponentDestroy(const ComponentPlace *place, bool *done);
 extern int64 ComponentSweep(TimestampTz before, bool (*in_use) (const pg_uuid_t *id));
 
 /* --- tenant_key.c: rows, and keys made of them ---------------------------------- */
@@ -82,8 +93,7 @@ typedef struct KeyRow
 	int32		version;
 	KeyState	state;
 	pg_uuid_t	key_id;
-	pg_uuid_t	component;
-	char		provider[NAMEDATALEN];
+	ComponentPlace component;
 	bool		has_wrapped;
 	uint8		wrapped[WRAPPED_KEY_LEN(KEY_HALF_LEN)];
 } KeyRow;

@@ -22,8 +22,8 @@
 /* Columns of the table, and of that of destructions. */
 enum
 {
-	Key_tenant = 1, Key_kind, Key_version, Key_state, Key_key_id, Key_component, Key_created_at, Key_provider, Key_wrapped,
-	Key_public
+	Key_tenant = 1, Key_kind, Key_version, Key_state, Key_key_id, Key_component, Key_created_at, Key_provider, Key_location,
+	Key_wrapped, Key_public
 };
 enum
 {
@@ -139,6 +139,7 @@ static void
 row_read(PrivateScan *scan, KeyRow *row)
 {
 	char	   *provider = TextDatumGetCString(column(scan, Key_provider));
+	char	   *location = TextDatumGetCString(column(scan, Key_location));
 	bool		isnull;
 	Datum		wrapped = PrivateScanGet(scan, Key_wrapped, &isnull);
 
@@ -147,9 +148,11 @@ row_read(PrivateScan *scan, KeyRow *row)
 	row->version = DatumGetInt32(column(scan, Key_version));
 	row->state = (KeyState) DatumGetChar(column(scan, Key_state));
 	row->key_id = *DatumGetUUIDP(column(scan, Key_key_id));
-	row->component = *DatumGetUUIDP(column(scan, Key_component));
-	strlcpy(row->provider, provider, sizeof(row->provider));
+	row->component.id = *DatumGetUUIDP(column(scan, Key_component));
+	strlcpy(row->component.provider, provider, sizeof(row->component.provider));
+	strlcpy(row->component.location, location, sizeof(row->component.location));
 	pfree(provider);
+	pfree(location);
 	row->has_wrapped = !isnull;
 	if (row->has_wrapped)
 	{
@@ -229,7 +232,7 @@ TenantKeyContext(const KeyRow *row, uint8 context[KEY_CONTEXT_LEN])
 	bw_put_uint(&w, (uint8) row->kind, 1);
 	bw_put_uint(&w, (uint32) row->version, 4);
 	bw_put(&w, row->tenant_id.data, UUID_LEN);
-	bw_put(&w, row->component.data, UUID_LEN);
+	bw_put(&w, row->component.id.data, UUID_LEN);
 	if (w.failed || w.len != KEY_CONTEXT_LEN)
 		elog(ERROR, "the context of a tenant key does not fit");
 }
@@ -313,7 +316,7 @@ key_open(const KeyRow *row)
 	if (!row->has_wrapped)
 		return NULL;
 	require_root_of(row);
-	if (!ComponentFetch(&row->component, row->provider, halves + KEY_HALF_LEN))
+	if (!ComponentFetch(&row->component, halves + KEY_HALF_LEN))
 		return NULL;
 	TenantKeyContext(row, context);
 	if (!KeyringUnwrap(row->wrapped, sizeof(row->wrapped), context, sizeof(context), halves, KEY_HALF_LEN))
@@ -355,8 +358,7 @@ typedef struct Inventory
 	KeyKind		kind;
 	int32		newest;
 	bool		has_component;
-	pg_uuid_t	component;
-	char		provider[NAMEDATALEN];
+	ComponentPlace component;
 } Inventory;
 
 static bool
@@ -372,7 +374,6 @@ take_stock(const KeyRow *row, void *arg)
 	{
 		stock->has_component = true;
 		stock->component = row->component;
-		strlcpy(stock->provider, row->provider, sizeof(stock->provider));
 	}
 	return true;
 }
@@ -380,25 +381,26 @@ take_stock(const KeyRow *row, void *arg)
 static void
 row_insert(const KeyRow *row, const uint8 *public_key)
 {
-	static const Oid types[] = {UUIDOID, CHAROID, INT4OID, UUIDOID, UUIDOID, TEXTOID, BYTEAOID, BYTEAOID};
-	Datum		values[8];
-	bool		nulls[8] = {false};
+	static const Oid types[] = {UUIDOID, CHAROID, INT4OID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID};
+	Datum		values[9];
+	bool		nulls[9] = {false};
 	TrustedScope scope;
 
 	values[0] = UUIDPGetDatum(&row->tenant_id);
 	values[1] = CharGetDatum(row->kind);
 	values[2] = Int32GetDatum(row->version);
 	values[3] = UUIDPGetDatum(&row->key_id);
-	values[4] = UUIDPGetDatum(&row->component);
-	values[5] = CStringGetTextDatum(row->provider);
-	values[6] = PointerGetDatum(cstring_to_text_with_len((const char *) row->wrapped, sizeof(row->wrapped)));
-	nulls[7] = public_key == NULL;
-	values[7] = nulls[7] ? (Datum) 0 :
+	values[4] = UUIDPGetDatum(&row->component.id);
+	values[5] = CStringGetTextDatum(row->component.provider);
+	values[6] = CStringGetTextDatum(row->component.location);
+	values[7] = PointerGetDatum(cstring_to_text_with_len((const char *) row->wrapped, sizeof(row->wrapped)));
+	nulls[8] = public_key == NULL;
+	values[8] = nulls[8] ? (Datum) 0 :
 		PointerGetDatum(cstring_to_text_with_len((const char *) public_key, TENANT_BOX_PUBLIC_LEN));
 	TrustedBegin(&scope);
 	(void) TrustedExec("INSERT INTO bulwark_internal.tenant_keys"
-					   " (tenant_id, kind, version, state, key_id, component, provider, wrapped, public_key)"
-					   " VALUES ($1, $2, $3, 'a', $4, $5, $6, $7, $8)",
+					   " (tenant_id, kind, version, state, key_id, component, provider, location, wrapped, public_key)"
+					   " VALUES ($1, $2, $3, 'a', $4, $5, $6, $7, $8, $9)",
 					   lengthof(types), types, values, nulls);
 	TrustedEnd(&scope);
 }
@@ -407,18 +409,14 @@ row_insert(const KeyRow *row, const uint8 *public_key)
 static void
 choose_component(const Inventory *stock, bool fresh, KeyRow *row, uint8 component[COMPONENT_LEN])
 {
-	const char *provider;
-
-	if (stock->has_component && !fresh)
+	if (!stock->has_component || fresh)
 	{
-		if (!ComponentFetch(&stock->component, stock->provider, component))
-			refuse_destroyed(&row->tenant_id);
-		row->component = stock->component;
-		strlcpy(row->provider, stock->provider, sizeof(row->provider));
+		ComponentMake(&row->component, component);
 		return;
 	}
-	ComponentMake(&row->component, component, &provider);
-	strlcpy(row->provider, provider, sizeof(row->provider));
+	if (!ComponentFetch(&stock->component, component))
+		refuse_destroyed(&row->tenant_id);
+	row->component = stock->component;
 }
 
 int32

@@ -10,7 +10,8 @@ CREATE TABLE bulwark_internal.tenant_keys (
 	key_id uuid NOT NULL,
 	component uuid NOT NULL,
 	created_at timestamptz NOT NULL DEFAULT now(),
-	provider text COLLATE "C" NOT NULL,
+	provider text COLLATE "C" NOT NULL,	-- that keeps the component, ...
+	location text COLLATE "C" NOT NULL,	-- ... and where, for the one that has places
 	wrapped bytea,				-- NULL: destroyed
 	public_key bytea,			-- of a box key
 	PRIMARY KEY (tenant_id, kind, version)

@@ -13,6 +13,8 @@
  */
 #include "session/session.h"
 
+#include <ctype.h>
+
 #include "parser/parser.h"
 
 #define MAX_WORDS	32

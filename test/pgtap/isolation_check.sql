@@ -242,6 +242,9 @@ INSERT INTO broken (relation, checked, says, name, statement) VALUES
 			WHERE tgrelid = ''shop.orders''::regclass AND tgfoid = ''bulwark_internal.fk_guard()''::regprocedure); END'$$),
 	('shop.orders', 'foreign_key_guards', '^fail: .*orders_customer_id_fkey', 'I26: a guard that does not always fire',
 		$$UPDATE pg_trigger SET tgenabled = 'O' WHERE tgrelid = 'shop.orders'::regclass AND tgfoid = 'bulwark_internal.fk_guard()'::regprocedure$$),
+	('shop.kept', 'encryption_context', '^warning: Values of s .*tenant: 2\. .*id: 1; 3$', 'S16: encrypted values that are bound to no context',
+		$$CREATE TABLE shop.kept (id int PRIMARY KEY, s bulwark.secret); INSERT INTO shop.kept
+		SELECT n, decode('f8420101' || flags || repeat('00', 56), 'hex')::bulwark.secret FROM (VALUES (1, '00'), (2, '02'), (3, '01'), (4, '03')) v (n, flags)$$),
 	('shop.stray', 'unprotected_tables', '^warning: .*column tenant_id', 'I20: a table with a tenant column is not protected',
 		'SET LOCAL bulwark.new_tables = ignore; CREATE TABLE shop.stray (tenant_id uuid)'),
 	('shop.stray', 'unprotected_tables', '^warning: .*refers to .*shop.customer', 'a table that refers to a protected one is not protected',

@@ -17,7 +17,13 @@ $node->safe_psql('postgres', 'CREATE ROLE manager LOGIN CREATEROLE CREATEDB IN R
 # name, context, type, default, a value that differs
 my @settings = (
 	[ 'bulwark.allow_session_identity', 'sighup', 'bool', 'off', 'on' ],
+	[ 'bulwark.blind_index_burst', 'sighup', 'integer', '1000000', '50' ],
+	[ 'bulwark.blind_index_rate', 'sighup', 'integer', '10000', '50' ],
 	[ 'bulwark.commit_waits_for_seal', 'user', 'bool', 'off', 'on' ],
+	[ 'bulwark.data_decrypt_burst', 'sighup', 'integer', '1000000', '50' ],
+	[ 'bulwark.data_decrypt_rate', 'sighup', 'integer', '0', '50' ],
+	[ 'bulwark.data_padding', 'sighup', 'integer', '0', '32' ],
+	[ 'bulwark.encryption_suite', 'sighup', 'enum', 'xaes-256-gcm', 'xchacha20-poly1305' ],
 	[ 'bulwark.introspection', 'sighup', 'enum', 'refuse', 'allow' ],
 	[ 'bulwark.ledger_ddl_digests', 'sighup', 'bool', 'on', 'off' ],
 	[ 'bulwark.ledger_decommission', 'postmaster', 'bool', 'off', 'on' ],
@@ -44,8 +50,16 @@ my @settings = (
 	[ 'bulwark.root_key_provider', 'sighup', 'enum', 'file', 'command' ],
 	[ 'bulwark.seal_interval', 'sighup', 'integer', '1000', '2000' ],
 	[ 'bulwark.seal_lag_alarm', 'sighup', 'integer', '60', '30' ],
+	[ 'bulwark.sealed_lifetime', 'sighup', 'integer', '600', '60' ],
+	[ 'bulwark.secret_burst', 'sighup', 'integer', '1000', '50' ],
+	[ 'bulwark.secret_padding', 'sighup', 'integer', '64', '32' ],
+	[ 'bulwark.secret_rate', 'sighup', 'integer', '100', '50' ],
 	[ 'bulwark.session_state', 'sighup', 'enum', 'refuse', 'allow' ],
-	[ 'bulwark.standby_max_staleness', 'sighup', 'integer', '60', '3600' ]);
+	[ 'bulwark.standby_max_staleness', 'sighup', 'integer', '60', '3600' ],
+	[ 'bulwark.tenant_key_cache', 'postmaster', 'integer', '256', '512' ],
+	[ 'bulwark.tenant_key_command', 'sighup', 'string', '', '/bin/false' ],
+	[ 'bulwark.tenant_key_command_timeout', 'sighup', 'integer', '10', '20' ],
+	[ 'bulwark.tenant_key_directory', 'sighup', 'string', '', '/tmp/tenant-keys' ]);
 
 is($node->safe_psql('postgres', q{SELECT name, context, vartype, boot_val FROM pg_settings WHERE name ~ '^bulwark' ORDER BY name COLLATE "C"}),
 	join("\n", map { join '|', @$_[ 0 .. 3 ] } @settings),

@@ -47,6 +47,8 @@ tour() {
 	trusted
 	people_managed
 	checked
+	recorded
+	proved
 }
 
 before() {
@@ -337,4 +339,61 @@ checked() {
 		SELECT count(*) AS failures FROM bulwark.isolation_check() WHERE status = 'fail';
 	SQL
 	expect '^ +0$' "nothing fails"
+}
+
+recorded() {
+	title "The record of it: a ledger that nobody edits"
+	say "Auditing is one call a table, too. Each row that changes from now on is an entry, written in the" \
+		"transaction that changes it and under the identity that was proved."
+	show demo_dba <<-'SQL'
+		SELECT bulwark.audit('personas');
+	SQL
+	show demo_app <<-'SQL'
+		BEGIN; SELECT bulwark.authenticate(:'ana') \gset
+		SELECT bulwark.annotate(route => 'PATCH /personas', request_id => 'req-1');
+		UPDATE personas SET status = 'archived' WHERE persona_id = (SELECT min(persona_id) FROM personas);
+		COMMIT;
+		BEGIN; SELECT bulwark.authenticate(:'ana') \gset
+		DELETE FROM personas WHERE persona_id = (SELECT max(persona_id) FROM personas WHERE status = 'none such');
+		SELECT action, actor_email, actor_proof, route, old ->> 'status' AS was, new ->> 'status' AS is
+		FROM bulwark.ledger WHERE entity_type = 'public.personas';
+		COMMIT;
+	SQL
+	expect 'update +\| ana@demo.example +\| token' "who, what, from where, before and after"
+	say "Not even the superuser changes or removes an entry, or switches the recording off."
+	show postgres <<-'SQL'
+		DELETE FROM bulwark_internal.ledger_segment_1;
+		UPDATE bulwark_internal.ledger_segment_1 SET content = NULL;
+		TRUNCATE bulwark_internal.ledger_segment_1;
+		ALTER TABLE personas DISABLE TRIGGER zzz_bulwark_ledger;
+		DROP EXTENSION bulwark CASCADE;
+	SQL
+	verdict "$([ "$(grep -c '^ERROR:' <<<"$seen")" = 5 ] && echo 0 || echo 1)" "refused, five times"
+}
+
+proved() {
+	title "Proved offline, against a checkpoint kept elsewhere"
+	say "The entries are leaves of a Merkle tree whose root is signed. An auditor keeps the public key and a" \
+		"checkpoint, gets an export, and needs neither the server nor its word."
+	show postgres <<-'SQL'
+		SELECT bulwark.ledger_seal() > 0 AS sealed;
+		SELECT ok, integrity, coverage, tree_size > 0 AS has_entries, problems FROM bulwark.ledger_verify();
+	SQL
+	expect '^ t +\| ok +\| ok' "the server's own check holds"
+	as_postgres "$bin/psql" -XqAt -h "$dir" -d demo -c 'SELECT bulwark.ledger_public_key()' >"$scratch/vkey"
+	as_postgres "$bin/psql" -XqAt -h "$dir" -d demo -c 'SELECT bulwark.ledger_checkpoint()' >"$scratch/checkpoint"
+	as_postgres "$bin/psql" -XqAt -h "$dir" -d demo -c "SELECT bulwark.ledger_export('jsonl')" >"$scratch/export"
+	offline "$scratch/export"
+	expect '^verified: ' "the export is what was signed"
+	say "Somebody would rather that it had been eve:"
+	sed 's/ana@demo.example/eve@demo.example/' "$scratch/export" >"$scratch/changed"
+	offline "$scratch/changed"
+	expect 'problem: .*actor_email' "named"
+}
+
+# What bulwarkctl says of an export.
+offline() {
+	printf '\n  %sbulwarkctl verify --key ... --checkpoint ... %s%s\n' "$bold" "${1##*/}" "$plain"
+	seen=$("$bin/bulwarkctl" verify --key "$(cat "$scratch/vkey")" --checkpoint "$scratch/checkpoint" "$1" 2>&1) || true
+	printf '%s\n' "$seen" | sed 's/^/    /' | cut -c1-110 | head -24
 }
