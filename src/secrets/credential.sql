@@ -140,3 +140,6 @@ COMMENT ON VIEW bulwark.credentials IS
 REVOKE ALL ON bulwark.credentials FROM PUBLIC;
 GRANT SELECT ON bulwark.credentials
 	TO bulwark_app, bulwark_impersonator, bulwark_secrets, bulwark_admin, bulwark_auditor, bulwark_maintenance;
+-- Dumps are made as bulwark_maintenance, too: ciphertext.
+GRANT SELECT ON bulwark_internal.credentials, bulwark_internal.credential_versions, bulwark_internal.credential_uses,
+	bulwark_internal.credential_freezes TO bulwark_maintenance;
