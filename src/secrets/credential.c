@@ -564,6 +564,7 @@ bulwark_credential_use(PG_FUNCTION_ARGS)
 	text	   *value;
 
 	SecretRequireService(&tenant_id);
+	DerivedRefuse();
 	name = ArgText(fcinfo, 0, "name");
 	if (!find_usable(&tenant_id, name, version, &usable))
 		no_such_credential();
