@@ -402,6 +402,19 @@ END
 $$;
 SELECT count(*) AS "undone with the block" FROM bulwark.ledger WHERE entity_type = 'capture flood';
 
+-- What cannot be recorded becomes no part of what is audited.
+CREATE TABLE logged (id int, k int) PARTITION BY LIST (k);
+CREATE TABLE logged_1 PARTITION OF logged FOR VALUES IN (1);
+CREATE UNLOGGED TABLE logged_2 (id int, k int);
+CREATE TABLE logged_parent (id int);
+SELECT bulwark.audit('logged'), bulwark.audit('logged_parent');
+SELECT attempt('CREATE UNLOGGED TABLE logged_3 PARTITION OF logged FOR VALUES IN (3)') AS "an unlogged partition",
+	attempt('ALTER TABLE logged ATTACH PARTITION logged_2 FOR VALUES IN (2)') AS "attached",
+	attempt('ALTER TABLE logged_1 SET UNLOGGED') AS "made unlogged";
+SELECT attempt('CREATE TEMPORARY TABLE logged_4 () INHERITS (capture.logged_parent)') AS "a temporary child",
+	attempt('CREATE FOREIGN TABLE logged_5 (id int) INHERITS (logged_parent) SERVER capture_server') AS "a foreign child";
+SELECT relation, problem FROM bulwark_internal.ledger_coverage_check() WHERE relation LIKE '%logged%';
+
 DROP SCHEMA capture, capture_all CASCADE;
 DROP SERVER capture_server;
 DROP FOREIGN DATA WRAPPER capture_wrapper;

@@ -380,6 +380,7 @@ settle_note(Altered *note)
 		}
 		if (AuditedOf(note->relid) == NULL)
 			return;
+		AuditedRequireRecordable(note->relid);
 		if (note->how & ALTERED_TRIGGER_GONE)
 		{
 			DdlPart		part = {.relid = note->relid};

@@ -462,10 +462,23 @@ bulwark_audit_stop(PG_FUNCTION_ARGS)
 }
 
 void
+AuditedRequireRecordable(Oid relid)
+{
+	const char *hint;
+	const char *what = obstacle(relid, &hint);
+
+	if (what != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"%s\" cannot be %s: it is audited, or a child of what is", get_rel_name(relid), what),
+				 errdetail("Its changes would not be recorded."),
+				 errhint("%s", hint)));
+}
+
+void
 AuditedConsiderNew(Oid relid)
 {
 	const Audited *audited;
-	const char *hint;
 	Oid			parent;
 	ListCell   *lc;
 
@@ -473,10 +486,11 @@ AuditedConsiderNew(Oid relid)
 		return;
 	audited = AuditedOf(relid);
 	parent = audited_parent(relid);
-	if (audited == NULL && OidIsValid(parent) && obstacle(relid, &hint) == NULL)
+	if (audited == NULL && OidIsValid(parent))
 	{
 		Audited		child = as_child(AuditedOf(parent), relid);
 
+		AuditedRequireRecordable(relid);
 		start_tree(&child);
 		record_change(relid, "audit", &child);
 	}

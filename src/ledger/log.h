@@ -229,6 +229,8 @@ typedef struct Audited
 extern const Audited *AuditedOf(Oid relid);
 /* A new table, or a new child of a parent: audited if its parent is. */
 extern void AuditedConsiderNew(Oid relid);
+/* 55000 where an audited table, or a child of one, is what cannot be recorded. */
+extern void AuditedRequireRecordable(Oid relid);
 /* The relation is being dropped: out of the registry.  No SQL is run. */
 extern void AuditedForget(Oid relid);
 /* A column has another name, or is gone (NULL): the lists of columns follow. */
