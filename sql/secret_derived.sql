@@ -21,7 +21,7 @@ COMMIT;
 -- what is called immutable, at one remove and at several
 CREATE FUNCTION sd_name(bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT bulwark.decrypt_text($1, 'c') $$;
 CREATE FUNCTION sd_parsed(v bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE RETURN bulwark.decrypt_text(v, 'c');
-CREATE FUNCTION sd_outer(bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT upper(sd_name($1)) $$;
+CREATE FUNCTION sd_outer(bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT upper(public.sd_name($1)) $$;
 CREATE FUNCTION sd_doc(bulwark.encrypted_jsonb) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN bulwark.decrypt_jsonb($1, 'c') ->> 'a'; END $$;
 CREATE FUNCTION sd_token(bulwark.secret) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN "bulwark"."decrypt"($1, 'x', 'c'); END $$;
 CREATE FUNCTION sd_made_up(bulwark.encrypted_text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$

@@ -314,6 +314,16 @@ hide_quoted_input(char *context)
 			*line = '*';
 }
 
+/* What EXECUTE gives to a statement, as the tree of the command has it from 16 on. */
+static void
+hide_execute_tree(char *detail)
+{
+	char	   *tree = detail != NULL ? strstr(detail, "{EXECUTESTMT") : NULL;
+
+	if (tree != NULL)
+		*tree = '\0';
+}
+
 /*
  * A line about a statement that takes plaintexts.  Numbers before the statement are
  * the line's own, and so are those in a detail, unless it is a printed tree.
@@ -349,6 +359,7 @@ hide_emit_log(ErrorData *edata)
 	HideSecrets(edata->hint);
 	HideSecrets(edata->context);
 	HideSecrets(edata->internalquery);
+	hide_execute_tree(edata->detail);
 	if (statement || FindHiddenWord(edata->message) || FindHiddenWord(edata->detail) ||
 		FindHiddenWord(edata->context) || FindHiddenWord(edata->internalquery))
 	{

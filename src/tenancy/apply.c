@@ -366,13 +366,22 @@ RefuseOtherProtection(Oid relid)
 void
 RequireNoChildren(Oid relid)
 {
-	List	   *children = ProtectionsWithParent(relid);
+	const Protection *named = NULL;
+	ListCell   *lc;
 
-	if (children != NIL)
+	/* a child that can be unprotected, rather than its partitions */
+	foreach(lc, ProtectionsWithParent(relid))
+	{
+		const Protection *child = lfirst(lc);
+
+		if (named == NULL || (OidIsValid(named->root) && !OidIsValid(child->root)))
+			named = child;
+	}
+	if (named != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot unprotect \"%s\": \"%s\" is protected through it", get_rel_name(relid),
-						get_rel_name(((const Protection *) linitial(children))->relid)),
+						get_rel_name(named->relid)),
 				 errhint("Call unprotect() for the children first.")));
 }
 
