@@ -101,6 +101,7 @@ for my $where ('SET bulwark.introspection', 'ALTER SYSTEM SET bulwark.introspect
 }
 $node->append_conf('postgresql.conf', 'bulwark.introspection = allow');
 $node->reload;
+$node->poll_query_until("postgres", "SELECT current_setting('bulwark.introspection') = 'allow'");
 is(answer("EXPLAIN $lookup; SELECT count(*) FROM pg_locks;"), 'ok', 'bulwark.introspection = allow in the configuration file');
 session_end($s);
 
