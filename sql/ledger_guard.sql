@@ -118,7 +118,7 @@ ALTER TABLE call ADD note2 text DEFAULT random()::text;
 SELECT entity_type, change, metadata->>'child' AS child, rows_before, rows_after FROM definitions
 WHERE entity_type LIKE 'guarded.call%' ORDER BY entry_id;
 SELECT action, entity_type, new->>'note' AS note FROM bulwark.ledger WHERE entity_type LIKE 'guarded.call%' AND action = 'insert' ORDER BY entry_id;
-SELECT entity_type, metadata->>'event' AS event, metadata->>'automatic' AS automatic FROM bulwark.ledger
+SELECT entity_type, metadata->>'operation' AS operation, metadata->>'automatic' AS automatic FROM bulwark.ledger
 WHERE entity_type LIKE 'guarded.call%' AND action = 'configuration' ORDER BY entry_id;
 
 -- what is undone is no entry; a savepoint's neither

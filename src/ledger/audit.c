@@ -242,13 +242,13 @@ put_names(StringInfo buf, const char *label, List *names)
 
 /* That auditing began, changed or ended is an entry of its own. */
 static void
-record_change(Oid relid, const char *event, const Audited *audited)
+record_change(Oid relid, const char *operation, const Audited *audited)
 {
 	Entry		entry = {.source = SOURCE_SYSTEM, .action = "configuration", .annotated = true};
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "{\"event\": \"%s\"", event);
+	appendStringInfo(&buf, "{\"operation\": \"%s\"", operation);
 	if (audited != NULL)
 	{
 		put_names(&buf, "exclude_columns", audited->exclude_columns);
@@ -392,7 +392,7 @@ bulwark_audit(PG_FUNCTION_ARGS)
 {
 	Audited		audited = {0};
 	const Audited *before;
-	const char *event = "audit";
+	const char *operation = "audit";
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -417,11 +417,11 @@ bulwark_audit(PG_FUNCTION_ARGS)
 			same_names(before->exclude_columns, audited.exclude_columns) &&
 			same_names(before->sealed_columns, audited.sealed_columns);
 
-		event = same ? NULL : "audit_change";
+		operation = same ? NULL : "audit_change";
 	}
 	start_tree(&audited);
-	if (event != NULL)
-		record_change(audited.relid, event, &audited);
+	if (operation != NULL)
+		record_change(audited.relid, operation, &audited);
 	PG_RETURN_VOID();
 }
 

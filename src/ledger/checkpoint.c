@@ -109,7 +109,7 @@ append_key_change(const Log *log, uint32 before, uint32 after)
 	epoch_vkey(log, after, &vkey);
 	bw_vkey_format(&vkey, new_text);
 	entry.entity_id = psprintf("%u", after);
-	entry.metadata = psprintf("{\"event\": \"key_rotate\", \"old\": \"%s\", \"new\": \"%s\"}", old_text, new_text);
+	entry.metadata = psprintf("{\"operation\": \"key_rotate\", \"old\": \"%s\", \"new\": \"%s\"}", old_text, new_text);
 	LedgerAppend(&entry);
 }
 

@@ -100,7 +100,7 @@ event_of(TupleTableSlot *slot)
 	event = palloc0(sizeof(CoverageEvent));
 	event->time = leaf.time;
 	event->relation = server_text(leaf.entity_type);
-	event->what = json_string(metadata, leaf.action == BW_ACTION_DDL ? "change" : "event");
+	event->what = json_string(metadata, leaf.action == BW_ACTION_DDL ? "change" : "operation");
 	event->renamed_to = json_string(metadata, "renamed_to");
 	return event->what != NULL ? event : NULL;
 }

@@ -410,7 +410,7 @@ begin_incarnation(const char *cause, const Place *before, const Place *now)
 	CacheInvalidateRelcacheByRelid(log_relid);
 	placed = true;
 
-	metadata = psprintf("{\"event\": \"incarnation\", \"cause\": \"%s\", \"incarnation\": %u, \"tree_size\": " INT64_FORMAT
+	metadata = psprintf("{\"operation\": \"incarnation\", \"cause\": \"%s\", \"incarnation\": %u, \"tree_size\": " INT64_FORMAT
 						", \"system_identifier\": \"%s\", \"timeline\": %u, \"timeline_before\": %u}",
 						cause, current.incarnation, (int64) TreeSize(), now->system_identifier,
 						now->timeline, before->timeline);

@@ -225,11 +225,11 @@ to_be_noted(void)
 }
 
 static void
-append(const char *event, const char *detail)
+append(const char *operation, const char *detail)
 {
 	Entry		entry = {.source = SOURCE_SYSTEM, .action = "configuration", .entity_type = "bulwark.server"};
 
-	entry.metadata = psprintf("{\"event\": \"%s\", \"detail\": \"%s\"}", event, detail);
+	entry.metadata = psprintf("{\"operation\": \"%s\", \"detail\": \"%s\"}", operation, detail);
 	LedgerAppend(&entry);
 }
 

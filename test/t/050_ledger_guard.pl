@@ -26,7 +26,7 @@ sub failure
 sub starts
 {
 	my ($database) = @_;
-	return $node->safe_psql($database, q{SELECT string_agg(metadata->>'event' || ': ' || (metadata->>'detail'), E'\n' ORDER BY entry_id)
+	return $node->safe_psql($database, q{SELECT string_agg(metadata->>'operation' || ': ' || (metadata->>'detail'), E'\n' ORDER BY entry_id)
 		FROM bulwark.ledger WHERE entity_type = 'bulwark.server'});
 }
 
