@@ -22,6 +22,7 @@
 #include "commands/tablecmds.h"
 #include "commands/tablespace.h"
 #include "nodes/makefuncs.h"
+#include "replication/logicalworker.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -435,11 +436,26 @@ SegmentInsert(TupleTableSlot **slots, int n, CommandId cid)
 	table_close(rel, NoLock);
 }
 
+/*
+ * A worker of logical replication commits what was prepared here without a statement
+ * that aside.c could see: a transaction of its own that changes nothing.
+ */
+static bool
+applied_prepared(XactEvent event)
+{
+	return event == XACT_EVENT_COMMIT && IsLogicalWorker() &&
+		!TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
 static void
 at_xact_end(XactEvent event, void *arg)
 {
 	if (!wrote)
+	{
+		if (unlikely(applied_prepared(event)))
+			SealerWake();
 		return;
+	}
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:

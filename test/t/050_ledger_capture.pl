@@ -96,16 +96,32 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM tried FULL JOIN (SELECT e
 is(verdict($node), 'ok', 'and every manifest fits');
 
 # --- a logical subscriber ---------------------------------------------------------------------------
-my $subscriber = bulwark_node('subscriber', key => $key);
+my $subscriber = bulwark_node('subscriber', key => $key, conf => "max_prepared_transactions = 10\nbulwark.max_workers = 1\n");
 $subscriber->safe_psql('postgres', "CREATE TABLE item (id int PRIMARY KEY, name text); SELECT bulwark.audit('item')");
 $node->safe_psql('postgres', 'TRUNCATE item; INSERT INTO item VALUES (1); CREATE PUBLICATION items FOR TABLE item');
 my $connstr = $node->connstr . ' dbname=postgres';
-$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION items CONNECTION '$connstr' PUBLICATION items");
+$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION items CONNECTION '$connstr' PUBLICATION items WITH (two_phase = true)");
 $subscriber->wait_for_subscription_sync;
 $node->safe_psql('postgres', "INSERT INTO item VALUES (2); UPDATE item SET name = 'x' WHERE id = 1; DELETE FROM item WHERE id = 2; TRUNCATE item");
 $node->wait_for_catchup('items');
 is(entries($subscriber, 'item'), "insert|1\ninsert|2\nupdate|1\ndelete|2\ntruncate|",
 	'L13: a subscriber records what it copies and applies, once each');
+
+# committed by a worker of replication, which executes no statement, when the sealer's
+# worker has left for another database
+$subscriber->safe_psql('postgres', 'CREATE DATABASE other');
+bulwark_create($subscriber, 'other');
+my $sealed = 'SELECT tree_size FROM bulwark.ledger_status()';
+$node->safe_psql('postgres', "BEGIN; INSERT INTO item VALUES (5); PREPARE TRANSACTION 'far'");
+$node->wait_for_catchup('items');
+is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), '1', 'what is prepared is prepared at the subscriber');
+$subscriber->safe_psql('other', q{SELECT bulwark.ledger_record('app:begun', 'ledger')});
+$subscriber->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'bulwark sealer'}) or die 'the sealer stays';
+my $size = $subscriber->safe_psql('postgres', $sealed);
+$node->safe_psql('postgres', "COMMIT PREPARED 'far'");
+ok($subscriber->poll_query_until('postgres', "SELECT ($sealed) = $size + 1"), 'L15: prepared and committed by replication: sealed without being asked');
+like(entries($subscriber, 'item'), qr/\|\ninsert\|5$/, 'L15: once');
+$node->safe_psql('postgres', 'DELETE FROM item');
 
 # --- without a root key -------------------------------------------------------------------------------
 rename $key, "$key.away" or die $!;
