@@ -105,6 +105,21 @@ ok(wait_for(q{SELECT count(leaf_index) = 1 FROM bulwark.ledger WHERE entity_id =
 is(entries_of(10) . ' ' . entries_of(11), '1|1|1 0|0|0', 'L15: once, and what was rolled back is not');
 whole('L15: and the ledger is whole');
 
+# committed from another session when no worker is there, since another database wanted
+# it: nothing else is written, nor is the ledger read, which would be an entry
+my $no_worker = q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'bulwark sealer'};
+$node->append_conf('postgresql.conf', 'bulwark.max_workers = 1');
+$node->restart;
+sql("BEGIN; INSERT INTO t VALUES (13, 'prepared'); PREPARE TRANSACTION 'p4'");
+sql(q{SELECT bulwark.ledger_record('app:begun', 'ledger')}, $node, 'fresh');
+ok(wait_for($no_worker), 'L15: a worker that is wanted elsewhere leaves a prepared transaction');
+my $before = sql('SELECT tree_size FROM bulwark.ledger_status()');
+sql("COMMIT PREPARED 'p4'");
+ok(wait_for("SELECT tree_size = $before + 1 FROM bulwark.ledger_status()"), 'L15: COMMIT PREPARED brings one back');
+is(entries_of(13), '1|1|1', 'L15: for the entry that was prepared');
+$node->append_conf('postgresql.conf', 'bulwark.max_workers = 4');
+$node->reload;
+
 my $sub = "BEGIN; SAVEPOINT a; INSERT INTO t VALUES (20, 'a'); ROLLBACK TO a; INSERT INTO t VALUES (21, 'b'); SAVEPOINT c; INSERT INTO t VALUES (22, 'c'); RELEASE c; COMMIT";
 sql($sub);
 whole('savepoints leave no gap');
