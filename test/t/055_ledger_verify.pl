@@ -1,5 +1,6 @@
-# What somebody changes on disk is found and named: L8, L9, L10; what only moves
-# rows about is no problem: L6; another's checkpoints and forged proofs: L22, L29.
+# What somebody changes on disk is found and named: L8, L9, L10, L11, L12; what only moves
+# rows about is no problem: L6; another's checkpoints and forged proofs: L22, L29; what
+# code that runs as the server's user does, and who holds its root key: L31.
 use strict;
 use warnings;
 
@@ -101,8 +102,9 @@ sub entry
 {
 	my ($id) = @_;
 	my %row;
-	@row{qw(ctid path leaf content leaf_index)} = split /\|/, sql(<<"SQL");
-SELECT ctid, pg_relation_filepath(tableoid), encode(leaf, 'hex'), encode(content, 'hex'), bulwark_internal.leaf_index(leaf)
+	$row{id} = $id;
+	@row{qw(segment ctid path leaf content leaf_index)} = split /\|/, sql(<<"SQL");
+SELECT tableoid::regclass, ctid, pg_relation_filepath(tableoid), encode(leaf, 'hex'), encode(content, 'hex'), bulwark_internal.leaf_index(leaf)
 FROM bulwark_internal.ledger_entries WHERE bulwark_internal.leaf_entry_id(leaf) = $id
 SQL
 	$_ = pack 'H*', $_ for $row{leaf}, $row{content};
@@ -116,15 +118,22 @@ sub number_at { my ($leaf, $n) = @_; my $at = 4; for (1 .. $n) { $at++ while ord
 sql(<<'SQL');
 CREATE TABLE t (id int PRIMARY KEY, note text);
 SELECT bulwark.audit('t');
-INSERT INTO t SELECT n, 'note ' || n || repeat('.', 300) FROM generate_series(1, 2500) AS n;
-SELECT bulwark.ledger_seal();
 SQL
-# in blocks of their own, however slow the machine is
-for (1 .. 20)
+my $begun = keep('begun');
+
+sub fill
 {
-	sql("INSERT INTO t SELECT 10000 + $_ * 10 + n, 'later' FROM generate_series(1, 3) AS n");
-	sql('SELECT bulwark.ledger_seal()') if $_ % 5 == 0;
+	my ($note) = @_;
+	sql("INSERT INTO t SELECT n, '$note ' || n || repeat('.', 300) FROM generate_series(1, 2500) AS n; SELECT bulwark.ledger_seal()");
+	# in blocks of their own, however slow the machine is
+	for (1 .. 20)
+	{
+		sql("INSERT INTO t SELECT 10000 + $_ * 10 + n, 'later' FROM generate_series(1, 3) AS n");
+		sql('SELECT bulwark.ledger_seal()') if $_ % 5 == 0;
+	}
+	return;
 }
+fill('note');
 $node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM bulwark_internal.ledger_segments WHERE state = 'indexed')")
 	or die 'no segment was closed';
 sql('SELECT bulwark.ledger_seal()');
@@ -337,6 +346,104 @@ command_fails([ 'bulwarkctl', 'verify', '--proof', '--key', $other_key, $proof_f
 (my $moved = $proof) =~ s/"leaf_index": (\d+)/'"leaf_index": ' . ($1 + 1)/e;
 append_to_file("$proof_file.moved", $moved);
 command_checks_all([ 'bulwarkctl', 'verify', '--proof', '--key', $key, "$proof_file.moved" ], 1, [qr/its leaf is not under the root that was signed/], [qr/^$/], 'L22: nor of another place');
+
+# --- L12: entries removed from the beginning on, and a whole segment, without a certificate ----------------
+my $first = $e{50}{path};
+my $whole = sql("SELECT count(*) FROM bulwark_internal.ledger_segment_1");
+$found = tampered($pristine, sub { my $file = slurp_binary("$data/$first"); substr($file, 0, 8192 * 3) = "\0" x (8192 * 3); rewrite("$data/$first", $file); });
+like($found, qr/^0 -: \d+ entries are missing from here on$/m, 'L12: the oldest entries removed');
+command_fails(\@online, 'L12: bulwarkctl refuses what is left');
+$found = tampered($pristine, sub { truncate "$data/$first", 0 or die $!; });
+like($found, qr/^0 -: $whole entries are missing from here on$/m, 'L12: a segment emptied');
+command_fails(\@online, 'L12: without that one, too');
+
+# --- L11: what is not sealed yet -----------------------------------------------------------------------------
+is(tampered($pristine, sub { }), '', 'as it was');
+sub pending
+{
+	my ($k) = @_;
+	return [ map { entry($_) } split /\n/, sql(<<"SQL") ];
+INSERT INTO t SELECT 30000 + $k * 10 + n, 'pending' FROM generate_series(1, 4) AS n;
+SELECT entry_id FROM bulwark.ledger WHERE entity_type = 'public.t' AND entity_id LIKE '300${k}_' ORDER BY entity_id
+SQL
+}
+my @pending = map { pending($_) } 1 .. 5;
+sub xid_of { my ($leaf) = @_; my $at = number_at($leaf, 3); return ($at, number_at($leaf, 4) - $at); }
+is(problems(), '', 'what waits is no problem');
+my $unsealed = keep('unsealed');
+my ($edited, $lost, $cut, $moved_away, $copied) = @pending;
+$found = tampered($unsealed, sub {
+	flip_in($edited->[1]{path}, $edited->[1]{leaf}, index $edited->[1]{leaf}, 'public.t');
+	patch($lost->[1], locate($lost->[1])->{pointer}, pack 'L<', 3 << 15);
+	patch($cut->[3], locate($cut->[3])->{pointer}, pack 'L<', 3 << 15);
+	my ($leaf, $other) = ($moved_away->[1]{leaf}, $copied->[1]{leaf});
+	my ($from, $from_length) = xid_of($leaf);
+	my ($to, $to_length) = xid_of($other);
+	substr($leaf, $from, $from_length) = substr($other, $to, $to_length);
+	replace_bytes($moved_away->[1]{path}, $moved_away->[1]{leaf}, $leaf);
+	my $place = locate($copied->[1]);
+	add_row($copied->[1], substr slurp_binary("$data/$copied->[1]{path}"), $place->{offset}, $place->{length});
+});
+my %id = (edited => $edited->[1]{id}, moved => $moved_away->[1]{id}, copied => $copied->[1]{id});
+like($found, qr/^- $id{edited}: its authentication code is wrong$/m, 'L11: an entry edited before it is sealed is named');
+like($found, qr/^- $edited->[3]{id}: its manifest is not that of its transaction$/m, 'L11: so is the manifest that it breaks');
+like($found, qr/^- -: transaction \d+, not sealed yet: entries 2 to 2 of it are missing$/m, 'L11: one removed');
+like($found, qr/^- -: transaction \d+, not sealed yet: its last entries are missing, with its manifest$/m, 'L11: the last one removed');
+like($found, qr/^- $id{moved}: its authentication code is wrong$/m, 'L11: one moved to another transaction');
+like($found, qr/^- $id{copied}: it is there twice$/m, 'L11: one copied');
+$node->adjust_conf('postgresql.conf', 'bulwark.max_workers', '4');
+$node->reload;
+sql('SELECT bulwark.ledger_seal()');
+$found = problems();
+for my $what ("$id{edited}: found when it was to be sealed: an entry does not bear the ledger's MAC",
+	"$id{moved}: found when it was to be sealed: an entry does not bear the ledger's MAC",
+	"$id{copied}: found when it was to be sealed: an entry is there twice",
+	"$lost->[2]{id}: found when it was to be sealed: entries of a transaction are missing",
+	'-: found when it was to be sealed: the last entries of a transaction, with its manifest, are missing')
+{
+	like($found, qr/^- \Q$what\E$/m, "L11: the sealer says so for good: $what");
+}
+
+# --- L31: code that runs as the server's user ------------------------------------------------------------------
+is(tampered($pristine, sub { }), '', 'as it was');
+sql('CREATE EXTENSION pg_surgery');
+for my $row ([ 'a closed segment', $e{50} ], [ 'the active one', $roomy ])
+{
+	my ($where, $entry) = @$row;
+	sql("SELECT heap_force_kill('$entry->{segment}', ARRAY['$entry->{ctid}'::tid])");
+	like(problems(), qr/^$entry->{leaf_index} -: its entry is missing$/m, "L31: an entry of $where removed by pg_surgery: its leaf is named");
+}
+command_fails(\@online, 'L31: bulwarkctl refuses what is left');
+
+is(tampered($pristine, sub { }), '', 'as it was');
+my $struck = $e{60};
+sql('CHECKPOINT');
+my $heap = slurp_binary("$data/$struck->{path}");
+my $seek = index($heap, $struck->{content}) + length($struck->{content}) - 1;
+my $octal = sprintf '\\%03o', ord(substr $heap, $seek, 1) ^ 0x40;
+sql("COPY (SELECT) TO PROGRAM \$\$printf '$octal' | dd of=$struck->{path} bs=1 seek=$seek conv=notrunc\$\$");
+$node->restart;
+like(problems(), qr/^$struck->{leaf_index} $struck->{id}: its content is not the one that was recorded$/m, 'L31: a byte that COPY TO PROGRAM wrote');
+
+# the whole history told anew, with the keys of the log: nothing in the server knows better
+is(tampered($begun, sub { }), '', 'the log when it had begun');
+fill('another note');
+sql("INSERT INTO t SELECT 50000 + n, 'more' FROM generate_series(1, 100) AS n; SELECT bulwark.ledger_seal()");
+is(problems(), '', 'L31: a history that is signed anew is whole in itself');
+command_ok(\@online, 'L31: and bears the signature of the key that is pinned');
+like(anchoring($checkpoint, $key), qr/^equivocation: the first \d+ leaves are not those of the checkpoint$/, 'L31: a checkpoint that was kept tells');
+command_checks_all([ @online, '--checkpoint', $kept ], 1, [qr/equivocation: the first \d+ leaves/], [qr/^$/], 'L31: and bulwarkctl with it');
+
+# a log begun anew, with the same root key and data, is another log
+sql('CREATE DATABASE again');
+bulwark_create($node, 'again');
+$node->safe_psql('again', "CREATE TABLE t (id int PRIMARY KEY, note text); SELECT bulwark.audit('t');
+	INSERT INTO t SELECT n, 'note ' || n FROM generate_series(1, 3000) AS n; SELECT bulwark.ledger_seal()");
+my @again = ('bulwarkctl', 'verify', '-d', $node->connstr('again'), '--checkpoint', $kept);
+is($node->safe_psql('again', 'SELECT integrity FROM bulwark.ledger_verify()'), 'ok', 'L31: a log begun anew is whole in itself');
+command_checks_all([ @again, '--key', $key ], 1, [qr/another log/], [qr/^$/], 'L31: but neither that of the key');
+command_checks_all([ @again, '--key', $node->safe_psql('again', 'SELECT bulwark.ledger_public_key()') ], 1, [qr/another log/], [qr/^$/],
+	'L31: nor that of the checkpoint');
 
 $node->stop;
 done_testing();
