@@ -216,6 +216,7 @@ line_log(Check *check)
 	memcpy(check->origin, origin->text, origin->len);
 	check->origin[origin->len] = '\0';
 	check->incarnations = incarnations->size;
+	check->whole = member(check, "whole", JSON_TRUE) != NULL;
 	if (!log_id_of(check->origin, check->log_id) || log_id == NULL || !uuid_matches(check->log_id, log_id->text, log_id->len))
 		stop(check, "the origin is not that of the log");
 	for (size_t k = 0; k < check->pinned; k++)
@@ -593,6 +594,8 @@ line_skip(Check *check)
 	if (n != nodes->size)
 		stop(check, "line %" PRIu64 ": not the nodes of what is left out", check->lines);
 	check->skipped += (uint64_t) count;
+	if (check->whole)
+		check_problem(check, first, -1, "%" PRId64 " entries are missing from here on, of an export that says it is whole", count);
 	return true;
 }
 

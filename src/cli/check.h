@@ -58,6 +58,7 @@ typedef struct Check
 	char	   *kept[CHECK_MAX_KEPT];
 	uint64_t	lines;
 	uint64_t	entries;
+	bool		whole;			/* so the export says: nothing may be left out */
 	uint64_t	skipped;
 	uint64_t	withheld;		/* contents not shown */
 	uint64_t	erased;

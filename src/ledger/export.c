@@ -387,7 +387,7 @@ static const char blocks_sql[] =
 
 static const char log_sql[] =
 	"SELECT pg_catalog.json_build_object('type', 'log', 'version', 1, 'log_id', l.log_id, 'origin', $1, 'keys', $2::json,"
-	" 'tree_size', $3, 'exported_at', pg_catalog.clock_timestamp(), 'since', $4, 'until', $5,"
+	" 'tree_size', $3, 'exported_at', pg_catalog.clock_timestamp(), 'since', $4, 'until', $5, 'whole', $6,"
 	" 'incarnations', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('incarnation', i.incarnation, 'cause', i.cause,"
 	" 'system_identifier', i.system_identifier::text, 'timeline', i.timeline, 'tree_size', i.tree_size,"
 	" 'started_at', i.started_at) ORDER BY i.incarnation) FROM bulwark_internal.ledger_incarnations i))::text"
@@ -450,15 +450,16 @@ static void
 put_log(Export *export)
 {
 	char	   *origin = LogOrigin(LogPeek());
-	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID};
 	Datum		values[] = {
 		CStringGetTextDatum(origin),
 		CStringGetTextDatum(keys_json(origin)),
 		Int64GetDatum((int64) export->tree_size),
 		TimestampTzGetDatum(export->since),
-		TimestampTzGetDatum(export->until)
+		TimestampTzGetDatum(export->until),
+		BoolGetDatum(LedgerReadsAll() && !export->has_since && !export->has_until)
 	};
-	bool		isnull[] = {false, false, false, !export->has_since, !export->has_until};
+	bool		isnull[] = {false, false, false, !export->has_since, !export->has_until, false};
 
 	put_private_line(export, log_sql, lengthof(types), types, values, isnull);
 }

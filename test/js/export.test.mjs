@@ -1,5 +1,5 @@
 // The ledger's export without a server: logs made by hand, whole and forged, judged by
-// bulwarkctl and by a verifier of its own.  Both must agree.  L8 to L10, L22, L29.
+// bulwarkctl and by a verifier of its own.  Both must agree.  L8 to L10, L12, L22, L29.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -136,6 +136,11 @@ describe('L8: what was recorded is not what is shown', () => {
     end.entries--;
     end.skipped++;
   }, /block 1 .*do not have the root/);
+  test('L12: entries removed from an export that says it is whole', () => {
+    accepted(forge.export({ whole: true }), options);
+    refused(forge.export({ whole: true, show: entry => entry.entryId > 5n }), options, /leaf 0: \d+ entries are missing from here on, of an export that says it is whole/);
+    refused(forge.export({ whole: true, blocks: n => n > 1 }), options, /leaf 0: \d+ entries are missing from here on, of an export that says it is whole/);
+  });
   test('a field that people read', () => {
     for (const [field, value] of [['db_role', 'somebody'], ['entity_id', '999'], ['action', 'delete'], ['tenant_id', null], ['entry_id', 999],
       ['actor_id', '00000000-0000-0000-0000-000000000000'], ['occurred_at', '2023-11-14T22:13:21.234568+00:00'], ['actor_email', 'a@example.org']]) {

@@ -116,7 +116,7 @@ export class Forge {
   }
 
   /** The lines as objects; show(entry) false: left out; blocks(i) false: the whole block. */
-  export({ show = () => true, blocks = () => true, content = () => true } = {}) {
+  export({ show = () => true, blocks = () => true, content = () => true, whole = false } = {}) {
     const hashes = this.blocks.flatMap(block => block.entries.map(entry => leafHash(entry.leaf)));
     const skip = (first, end) => {
       let at = first;
@@ -132,7 +132,7 @@ export class Forge {
     };
     const lines = [{
       type: 'log', version: 1, log_id: this.id, origin: this.origin, keys: this.keys.map(key => key.vkey), tree_size: Number(this.stack.size),
-      exported_at: new Date().toISOString(), since: null, until: null,
+      exported_at: new Date().toISOString(), since: null, until: null, whole,
       incarnations: [{ incarnation: 1, cause: 'created', system_identifier: '7000000000000000000', timeline: 1, tree_size: 0, started_at: new Date().toISOString() }],
     }, { type: 'shape', shape_id: b64(this.shapeId), shape: b64(this.shape) }];
     let shown = 0, skipped = 0, gap = null;

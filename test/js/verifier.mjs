@@ -416,6 +416,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
       }
       case 'skip': {
         need(BigInt(item.leaf_index) === stack.size && item.count > 0, 'leaves are missing');
+        need(!log.whole, 'an export that says it is whole leaves entries out');
         const end = stack.size + BigInt(item.count);
         if (block && stack.size === block.size) finishBlock();
         if (block) need(end <= block.size, 'a skip goes beyond its block');
