@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $node = bulwark_node('seal', init => [ allows_streaming => 1 ], conf => <<'CONF');
+my $node = bulwark_node('seal', init => [ allows_streaming => 1, extra => [ '--wal-segsize=1' ] ], conf => <<'CONF');
 max_prepared_transactions = 10
 max_worker_processes = 16
 restart_after_crash = on
@@ -183,6 +183,25 @@ sql("INSERT INTO t VALUES (44, 'x')");
 sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'bulwark sealer%'});
 sql("INSERT INTO t VALUES (45, 'x')");
 ok(wait_for(q{SELECT count(leaf_index) = 2 FROM bulwark.ledger WHERE entity_id IN ('44', '45')}), 'L17: sealer and launcher terminated: others take over');
+
+# A full disk: whoever the server starts from here on cannot make a file longer than this,
+# while who is there already can.
+my $there = session_start($node, 'postgres');
+session_say($there, 'SELECT 1;');
+my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+my $limit = 1024 * 1024 + -s $node->logfile;
+system_or_bail('prlimit', "--pid=$postmaster", "--fsize=$limit:unlimited");
+$from = -s $node->logfile;
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'bulwark sealer'});
+session_say($there, q{INSERT INTO t SELECT n, 'disk full' FROM generate_series(100001, 200000) n;});
+ok(wait_for_log(qr/ERROR: +could not (?:extend|write).*File too large/, $from), 'L17: the sealer finds no room on the disk');
+is(session_say($there, q{INSERT INTO t VALUES (300000, 'goes on') RETURNING id;}), '300000', 'L17: writers that have room go on');
+ok(wait_for_log(qr/have waited \d+ seconds to be sealed/, $from), 'L17: the alarm');
+cmp_ok(session_say($there, 'SELECT pending FROM bulwark.ledger_verify();'), '>=', 1, 'L17: and ledger_verify() says how much is pending');
+system_or_bail('prlimit', "--pid=$postmaster", '--fsize=unlimited:unlimited');
+ok(wait_for('SELECT pending = 0 FROM bulwark.ledger_status()'), 'L17: with room it catches up');
+whole('L17: and all is whole after a full disk');
+session_end($there);
 
 # --- databases ------------------------------------------------------------------------------------
 sql('CREATE DATABASE other');
