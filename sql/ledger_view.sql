@@ -125,7 +125,7 @@ SELECT jsonb_pretty(new) FROM bulwark.ledger WHERE entity_type = 'public.lv_valu
 SELECT new ->> 'f8' AS f8, new ->> 'd' AS d, new ->> 'ts' AS ts FROM bulwark.ledger WHERE entity_type = 'public.lv_values' AND entity_id = '2';
 RESET ALL;
 
--- old entries are legible when their types and columns are gone
+-- L23: old entries are legible when their types and columns are gone
 ALTER TABLE lv_values DROP COLUMN m, DROP COLUMN p;
 DROP TYPE lv_mood;
 DROP TYPE lv_pair;
