@@ -382,7 +382,10 @@ begin_log(const Place *place)
 	SegmentsBegin();
 }
 
-/* A dump brought them: it may have been made without our triggers, or loaded without. */
+/*
+ * A dump brought them, pg_upgrade's of the definitions too: it may have been made
+ * without our triggers, or loaded without, and never says that they go with us.
+ */
 static void
 guard_segments(void)
 {
@@ -403,10 +406,9 @@ begin_incarnation(const char *cause, const Place *before, const Place *now)
 	current.incarnation++;
 	insert_incarnation(current.incarnation, cause, now);
 	if (strcmp(cause, "restored") == 0)
-	{
 		SegmentsForgetSealed();
+	if (strcmp(cause, "restored") == 0 || strcmp(cause, "upgraded") == 0)
 		guard_segments();
-	}
 	CacheInvalidateRelcacheByRelid(log_relid);
 	placed = true;
 

@@ -1,6 +1,6 @@
 # pg_upgrade of a protected database to a newer version: it protects the same rows
-# in the same way, goes on working, and takes no ticket of before.  BULWARK_OLD is
-# the installation that it begins with.
+# in the same way, goes on working, takes no ticket of before, and its ledger is
+# whole.  BULWARK_OLD is the installation that it begins with.
 use strict;
 use warnings;
 
@@ -17,6 +17,10 @@ die "BULWARK_OLD names no installation\n" unless -x "$ENV{BULWARK_OLD}/bin/postg
 my $key = private_file('root.key', unpack 'H*', random_bytes(32));
 my $old = bulwark_node('old', key => $key, new => [ install_path => $ENV{BULWARK_OLD} ]);
 shop_create($old);
+$old->safe_psql('postgres', "CREATE TABLE audited (id int PRIMARY KEY, note text); SELECT bulwark.audit('audited');
+	INSERT INTO audited SELECT n, 'before' FROM generate_series(1, 500) AS n; SELECT bulwark.ledger_seal()");
+my $checkpoint = $old->safe_psql('postgres', 'SELECT bulwark.ledger_checkpoint()') =~ s/\n*\z/\n/r;
+my $vkey = $old->safe_psql('postgres', 'SELECT bulwark.ledger_public_key()');
 my $rows = shop_rows($old, 'postgres');
 my $definitions = shop_definitions($old, 'postgres');
 
@@ -80,6 +84,14 @@ is($new->safe_psql('postgres', "SELECT relrowsecurity AND relforcerowsecurity FR
 $new->safe_psql('postgres', "SELECT bulwark.tenant_suspend(tenant_id, 'test') FROM bulwark.tenants WHERE slug = '7'");
 (undef, undef, $err) = $new->psql('postgres', sprintf("BEGIN; SELECT bulwark.authenticate('%s')", token(7)), extra_params => [ '-U', 'app' ]);
 like($err, qr/token or ticket refused/, 'after: a member of a suspended tenant is refused');
+
+# --- L6: the ledger -----------------------------------------------------------------------------
+my $verdict = "SELECT integrity, coverage, anchoring FROM bulwark.ledger_verify(\$\$$checkpoint\$\$, '$vkey')";
+$new->safe_psql('postgres', "UPDATE audited SET note = 'after' WHERE id = 1; SELECT bulwark.ledger_seal()");
+is($new->safe_psql('postgres', $verdict), 'ok|ok|ok', 'L6: after: the ledger is whole, guarded, and continues the checkpoint of before');
+is($new->safe_psql('postgres', q{SELECT string_agg((old ->> 'note') || ' ' || (new ->> 'note') || ' ' || (leaf_index IS NOT NULL), ',') FROM bulwark.ledger
+	WHERE entity_type = 'public.audited' AND action = 'update'}), 'before after true', 'L6: captured and sealed');
+is($new->safe_psql('postgres', 'SELECT count(*) FROM bulwark_internal.ledger_incarnations'), '2', 'L6: in another incarnation');
 
 $new->stop;
 done_testing();
