@@ -101,6 +101,7 @@ typedef struct AlteredCommand
 extern AlteredCommand AlteredCommandBegin(const PlannedStmt *pstmt, const char *source);
 extern void AlteredCommandEnd(AlteredCommand outer);
 extern void AlteredSettle(void);
+extern void AlteredSwitchOn(void);
 extern void AlteredInit(void);
 
 /* --- altered_event.c ------------------------------------------------------------ */
