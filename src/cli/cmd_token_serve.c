@@ -30,6 +30,7 @@
 #endif
 
 #define SERVICE_FD	3
+#define LATER		5			/* seconds: who waits gives up first, and says why */
 
 /* No core with keys in it, and no life without who started us. */
 static void
@@ -217,7 +218,7 @@ serve_one(Token *token, const uint8_t id[BW_ROOT_KEY_ID_LEN], unsigned int secon
 	/* who has given up asks for nothing any more */
 	if (len > 0 && reply_fd >= 0 && poll(&asker, 1, 0) == 0)
 	{
-		(void) alarm(seconds);
+		(void) alarm(seconds + LATER);
 		len = perform(token, id, &request, len, &reply);
 		(void) alarm(0);
 		(void) send(reply_fd, &reply, len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -272,7 +273,7 @@ cmd_token_serve(int argc, char **argv)
 	if (output < 0 || !read_uri(uri))
 		return CLI_USAGE;
 
-	(void) alarm((unsigned int) seconds);
+	(void) alarm((unsigned int) seconds + LATER);
 	token = prepare(uri, output, id);
 	(void) alarm(0);
 	(void) close(output);

@@ -89,14 +89,24 @@ static struct
 }			ring[KEYRING_SLOTS];
 
 bool
-RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
+RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN], bool *in_token)
 {
+	if (in_token != NULL)
+		*in_token = false;
 	if (!ring[slot].loaded)
 		return false;
 	bw_root_key_id(ring[slot].root, id);
 	if (root != NULL)
 		memcpy(root, ring[slot].root, ROOT_KEY_LEN);
 	return true;
+}
+
+/* No key of this ring is in a token. */
+bool
+TokenAsk(char operation, const uint8 id[ROOT_KEY_ID_LEN], const uint8 *ad,
+		 const uint8 *text, Size len, uint8 *result, Size result_len)
+{
+	return false;
 }
 
 void
@@ -110,7 +120,7 @@ KeyringRequire(void)
 {
 	uint8		id[ROOT_KEY_ID_LEN];
 
-	if (!RingCopy(KEYRING_CURRENT, id, NULL))
+	if (!RingCopy(KEYRING_CURRENT, id, NULL, NULL))
 		RaiseSealed();
 }
 
@@ -182,7 +192,7 @@ fetch(const RootKeyProvider *provider, const char *source, uint8 key[ROOT_KEY_LE
 {
 	char		problem[PROBLEM_LEN] = "";
 	int			before = open_files();
-	bool		fetched = provider->fetch(source, key, problem);
+	bool		fetched = provider->fetch(KEYRING_CURRENT, source, key, problem);
 	char		what[PROBLEM_LEN + 32];
 
 	snprintf(what, sizeof(what), "%s: %s", name, fetched ? "a key" : problem);
@@ -255,7 +265,7 @@ test_commands(const char *digits)
 	{
 		char		problem[PROBLEM_LEN] = "";
 
-		(void) CommandProvider.fetch("sleep 60", key, problem);
+		(void) CommandProvider.fetch(KEYRING_CURRENT, "sleep 60", key, problem);
 	}
 	PG_CATCH();
 	{
