@@ -547,7 +547,7 @@ SKIP:
 	$session->quit;
 }
 
-# --- S14: elsewhere, without the token ---------------------------------------------------------
+# --- elsewhere, without the token ---------------------------------------------------------
 
 ($derived) = do
 {
