@@ -13,7 +13,12 @@
 #include "common/token.h"
 #include "miscadmin.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #define PROGRAM		"/bulwarkctl"
+#define FAREWELL_MS	500
+#define FAREWELL_SLICE_MS 2
 #define ANSWER_OK	"ok "
 #define ANSWER_NO	"no "
 #define ANSWER_PIN	"pin "
@@ -82,8 +87,28 @@ TokenBegin(const char *uri, int service, RunningCommand *run, uint8 root[ROOT_KE
 	ok = parse_answer(output, command.output_len, root, pin_refused, problem);
 	bw_wipe(output, sizeof(output));
 	if (!ok)
-		(void) CommandEnd(run);
+		TokenEnd(run);
 	return ok;
+}
+
+/*
+ * The end of its input is the end of the process, which logs out; one that does not
+ * come to it is killed.
+ */
+void
+TokenEnd(RunningCommand *run)
+{
+	(void) close(run->input);
+	run->input = -1;
+	for (int waited = 0; waited < FAREWELL_MS; waited += FAREWELL_SLICE_MS)
+	{
+		siginfo_t	info = {0};
+
+		if (waitid(P_PID, (id_t) run->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == run->pid)
+			break;
+		pg_usleep(FAREWELL_SLICE_MS * 1000L);
+	}
+	(void) CommandEnd(run);
 }
 
 static bool
@@ -94,7 +119,7 @@ fetch(KeyringSlot slot, const char *uri, uint8 root[ROOT_KEY_LEN], char problem[
 	bool		ok = TokenBegin(uri, 0, &run, root, &pin_refused, problem);
 
 	if (ok)
-		(void) CommandEnd(&run);
+		TokenEnd(&run);
 	TokenServiceMayTry(slot, !pin_refused);
 	return ok;
 }

@@ -78,6 +78,7 @@ extern void RingIdHex(const uint8 id[ROOT_KEY_ID_LEN], char hex[KEY_ID_HEX_LEN +
 /* provider_pkcs11.c: start the process that holds a token; root is what it answers. */
 extern bool TokenBegin(const char *uri, int service, RunningCommand *run, uint8 root[ROOT_KEY_LEN],
 					   bool *pin_refused, char problem[PROBLEM_LEN]);
+extern void TokenEnd(RunningCommand *run);
 
 /* token_service.c */
 extern void TokenServiceInit(void);

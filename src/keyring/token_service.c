@@ -69,7 +69,7 @@ end_service(Service *service)
 	if (!service->running)
 		return;
 	service->running = false;
-	(void) CommandEnd(&service->run);
+	TokenEnd(&service->run);
 }
 
 /* Requests that nobody will answer: what they carry must not wait for ever. */
@@ -143,7 +143,7 @@ start_service(KeyringSlot slot, const uint8 id[ROOT_KEY_ID_LEN], const char *uri
 		ok = memcmp(got, id, sizeof(got)) == 0 && write(run.input, "g", 1) == 1;
 		if (!ok)
 		{
-			(void) CommandEnd(&run);
+			TokenEnd(&run);
 			strlcpy(problem, "another key is there under that name", PROBLEM_LEN);
 		}
 	}

@@ -16,6 +16,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -224,6 +225,44 @@ test_files(const char *digits)
 	DataDir = "/nonexistent";
 }
 
+/* A command that stays, until it is ended, with one descriptor of ours. */
+static void
+test_staying(void)
+{
+	char		problem[PROBLEM_LEN] = "";
+	char		output[32];
+	char		text[16] = "";
+	int			before = open_files();
+	int			pair[2];
+	RunningCommand run;
+	ShellCommand command = {.text = "echo ready; cat >&3", .output = output, .output_cap = sizeof(output), .expected = "a line", .timeout = 5};
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+		exit(1);
+	command.service = pair[1];
+	ok(CommandBegin(&command, &run, problem) && command.output_len == 6 && memcmp(output, "ready\n", 6) == 0,
+	   "a command that stays is there when it has printed a line");
+	ok(write(run.input, "on and on", 9) == 9 && read(pair[0], text, sizeof(text)) == 9 && memcmp(text, "on and on", 9) == 0,
+	   "it goes on, with its input and the descriptor that it was given");
+	(void) CommandEnd(&run);
+	close(pair[0]);
+	close(pair[1]);
+	ok(open_files() == before && !has_children(), "and nothing is left of it when it is ended");
+
+	command.service = 0;
+	command.text = "echo ready; exec 2>&-; echo >&3 || sleep 60";
+	ok(CommandBegin(&command, &run, problem), "a command without a descriptor of ours");
+	(void) CommandEnd(&run);
+	command.text = "printf ready";
+	ok(!CommandBegin(&command, &run, problem) && output[0] == '\0', "half a line is no answer, and is wiped");
+	command.text = "yes | tr -d '\\n'";
+	ok(!CommandBegin(&command, &run, problem), "nor is one without end");
+	command.text = "sleep 60";
+	command.timeout = 1;
+	ok(!CommandBegin(&command, &run, problem), "nor none at all");
+	ok(open_files() == before && !has_children(), "and nothing is left of these");
+}
+
 static void
 test_commands(const char *digits)
 {
@@ -377,6 +416,7 @@ main(void)
 
 	test_files(digits);
 	test_commands(digits);
+	test_staying();
 	test_wrap();
 	test_derive();
 	printf("1..%d\n", tests);
