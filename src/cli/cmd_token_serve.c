@@ -247,6 +247,8 @@ serve(Token *token, const uint8_t id[BW_ROOT_KEY_ID_LEN], unsigned int seconds)
 				return CLI_OK;
 			fds[1].fd = SERVICE_FD;
 		}
+		else if ((fds[1].revents & ~POLLIN) != 0)
+			return CLI_FAILED;	/* nobody can ask any more */
 		else if (fds[1].revents != 0 && !serve_one(token, id, seconds))
 			return CLI_FAILED;
 	}

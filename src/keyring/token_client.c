@@ -149,22 +149,24 @@ raise_no_answer(const uint8 id[ROOT_KEY_ID_LEN], const char *why)
 			 errhint("The server log and bulwark.keyring_status() say what is wrong with it.")));
 }
 
-/* Ask until there is an answer; false when the ring no longer has the key. */
-static bool
+/* Ask until there is an answer. */
+static void
 ask(const uint8 id[ROOT_KEY_ID_LEN], Asking *asking)
 {
 	int			endings = 0;
 	KeyringSlot slot;
 	char		problem[PROBLEM_LEN];
 
-	while (RingTokenFind(id, &slot, problem))
+	for (;;)
 	{
+		if (!RingTokenFind(id, &slot, problem))
+			raise_no_answer(id, "The server's configuration does not name it any more.");
 		if (problem[0] != '\0')
 			raise_no_answer(id, problem);
 		switch (ask_once(TokenServiceSocket(slot), asking))
 		{
 			case ANSWERED:
-				return true;
+				return;
 			case TIMED_OUT:
 				raise_no_answer(id, "Its time was up.");
 			case ENDED:
@@ -177,7 +179,6 @@ ask(const uint8 id[ROOT_KEY_ID_LEN], Asking *asking)
 		if (!wait_slice(asking, -1, 0, PAUSE_MS))
 			raise_no_answer(id, "Its time was up.");
 	}
-	return false;
 }
 
 bool
@@ -200,7 +201,8 @@ TokenAsk(char operation, const uint8 id[ROOT_KEY_ID_LEN], const uint8 *ad,
 	memcpy(asking->request.text, text, len);
 	asking->request_len = offsetof(bw_token_request, text) + len;
 
-	done = ask(id, asking) && asking->reply.answer == BW_TOKEN_DONE &&
+	ask(id, asking);
+	done = asking->reply.answer == BW_TOKEN_DONE &&
 		asking->reply_len == offsetof(bw_token_reply, text) + result_len;
 	if (done)
 		memcpy(result, asking->reply.text, result_len);

@@ -12,6 +12,7 @@
 #include "keyring/ring.h"
 
 #include "common/common.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
@@ -149,7 +150,8 @@ start_service(KeyringSlot slot, const uint8 id[ROOT_KEY_ID_LEN], const char *uri
 	}
 	if (!ok)
 	{
-		note_failure(slot, problem);
+		if (!ShutdownRequestPending)
+			note_failure(slot, problem);
 		return;
 	}
 	end_service(service);
