@@ -8,6 +8,7 @@
  *		in memory that is wiped when the row's is reset; PostgreSQL copies it on its
  *		way to the client, and that is beyond us.
  */
+#include "secrets/use.h"
 #include "secrets/values.h"
 
 #include "utils/builtins.h"
@@ -228,6 +229,7 @@ bulwark_decrypt(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	DerivedRefuse();
+	SecretRequireService(&tenant_id);
 	sealed = PG_GETARG_BYTEA_PP(0);
 	opened = SecretOpenValue(&tenant_id, SECRET_CREDENTIAL, context.data, context.len,
 							 VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed));
