@@ -242,18 +242,26 @@ bulwark_decrypt(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(PlainToText(opened));
 }
 
-/* 42501 unless the identity in force may read what is encrypted. */
+/*
+ * 42501 unless the identity in force may read what is encrypted.  At every value no
+ * more than a comparison, while nothing has changed about it.
+ */
 static void
 require_decrypt(void)
 {
 	static const char resource[] = "data";
 	static const char action[] = "decrypt";
+	static uint64 permitted_epoch = 0;
+	uint64		epoch = IdentityEpoch;
 
+	if (likely(IdentityCurrent() != NULL && permitted_epoch == IdentityEpoch))
+		return;
 	if (GrantFor(resource, sizeof(resource) - 1, action, sizeof(action) - 1) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to decrypt"),
 				 errdetail("The identity needs data:decrypt.")));
+	permitted_epoch = epoch;	/* as it was before we looked */
 }
 
 /* Data of the identity's tenant: value is argument 0, context 1. */
