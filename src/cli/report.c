@@ -65,7 +65,7 @@ all_hold(const Check *check)
 	for (size_t i = 0; i < check->nearlier; i++)
 		if (check->earlier[i].state != EARLIER_HOLDS)
 			return false;
-	return check->nearlier > 0;
+	return true;
 }
 
 /* What a reader must know to judge the verdict. */
@@ -76,6 +76,8 @@ put_limits(Page *page, const Check *check)
 		put(page, "The key was NOT pinned: it is the one that the export itself names. Whoever can\n"
 			"write an export can name a key. This shows that the export is whole, not whose it is.\n");
 	if (!all_hold(check))
+		put(page, "Not every earlier checkpoint holds.\n");
+	if (check->nearlier == 0)
 		put(page, "No earlier checkpoint was compared: that nothing was cut off or written anew by\n"
 			"somebody with the key shows only against a checkpoint that was kept elsewhere.\n");
 	if (check->skipped > 0)

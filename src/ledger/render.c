@@ -109,7 +109,7 @@ shape_of(const bytea *content)
 static bool
 column_selectable(Oid relid, const bw_column *column)
 {
-	char	   *name = text_to_cstring(LedgerText(&column->name));
+	char	   *name = LedgerCString(&column->name);
 	AttrNumber	attno = get_attnum(relid, name);
 
 	return attno > 0 && pg_attribute_aclcheck(relid, attno, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
@@ -118,7 +118,7 @@ column_selectable(Oid relid, const bw_column *column)
 static Oid
 relation_of_shape(const bw_shape *shape)
 {
-	char	   *name = text_to_cstring(LedgerText(&shape->relation));
+	char	   *name = LedgerCString(&shape->relation);
 
 	return RangeVarGetRelid(makeRangeVarFromNameList(BW_QUALIFIED_NAME_LIST(name)), NoLock, true);
 }

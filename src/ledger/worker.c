@@ -1,7 +1,7 @@
 /*
  * worker.c
  *		A sealer's worker: stays in one database as long as that has something to
- *		seal, a round every bulwark.seal_interval, and leaves it then.
+ *		seal, two rounds every bulwark.seal_interval, and leaves it then.
  */
 #include "ledger/sealer.h"
 
@@ -116,9 +116,42 @@ asked_for(void)
 		pg_atomic_read_u64(&here->requested) > pg_atomic_read_u64(&here->served);
 }
 
+/* An entry waits for the round after its commit, and what that takes: a round each half of the interval. */
+static TimestampTz
+next_round(TimestampTz began)
+{
+	return began + (int64) seal_interval * 500;
+}
+
+/*
+ * Steps of upkeep as long as another like the last would end before the next round is
+ * due, and nobody waits for that; however busy we are, one an interval.
+ */
+static void
+keep_up(TimestampTz began)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	int64		took;
+
+	if (asked_for() && now - last < (int64) seal_interval * 1000)
+		return;
+	do
+	{
+		last = now;
+		if (!SegmentsKeepUp())
+			break;
+		WorkerCheck();
+		now = GetCurrentTimestamp();
+		took = now - last;
+	} while (!asked_for() && now + took < next_round(began));
+	last = now;
+}
+
 static void
 do_round(void)
 {
+	TimestampTz began = GetCurrentTimestamp();
 	uint64		requested = 0;
 	bool		any;
 
@@ -133,8 +166,8 @@ do_round(void)
 			(void) tasks[i].run();
 	any = seal();
 	publish(requested);
-	while (any && !asked_for() && SegmentsKeepUp())
-		WorkerCheck();
+	if (any)
+		keep_up(began);
 	if (any && am_worker)
 		UpkeepRun();
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -344,7 +377,7 @@ BulwarkSealWorker(Datum arg)
 		if (!busy && !TransactionIdIsValid(ScanOldestPending(&since)) &&
 			GetCurrentTimestamp() - busy_at > LINGER_US)
 			break;
-		wait_for_round(began + (int64) seal_interval * 1000);
+		wait_for_round(next_round(began));
 	}
 	proc_exit(0);
 }

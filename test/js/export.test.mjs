@@ -242,6 +242,9 @@ describe('L10, L29: earlier checkpoints', () => {
     fork.seal(fork.transaction(9), fork.transaction(2));
     accepted(fork.export(), options([]));
     refused(fork.export(), options([yesterday]), /equivocation: the first 15 leaves are not those of the checkpoint/);
+    const { out } = ctl(fork.export(), options([yesterday]));
+    assert.match(out, /Not every earlier checkpoint holds/);
+    assert.doesNotMatch(out, /No earlier checkpoint was compared/);
     fork.seal(fork.transaction(40));
     refused(fork.export(), options([early]), /equivocation: the first 4 leaves/);
   });
