@@ -47,7 +47,8 @@ my %restore = (
 
 my $other = bulwark_node('other', key => $key);
 $other->append_conf('postgresql.conf', 'bulwark.ledger_decommission = on');
-$_->append_conf('postgresql.conf', 'bulwark.restore = on') foreach $node, $other;
+# many databases, on machines that may be busy
+$_->append_conf('postgresql.conf', "bulwark.restore = on\nbulwark.max_workers = 8\nbulwark.ledger_wait_timeout = '60s'") foreach $node, $other;
 $_->restart foreach $node, $other;
 $other->command_ok([ 'psql', '-XqAt', '-d', $other->connstr('postgres'), '-c', 'DROP EXTENSION bulwark' ], 'another cluster, whose bulwark has gone');
 my $globals = "$dir/globals.sql";

@@ -5,6 +5,7 @@
 # from one that is aborted.
 use strict;
 use warnings;
+no warnings qw(portable);
 
 use Digest::SHA qw(sha256);
 use FindBin;
