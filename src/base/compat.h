@@ -123,6 +123,25 @@ extern int no_such_variable
 	DefineIndex((relid), (stmt), InvalidOid, InvalidOid, InvalidOid, false, false, false, false, true)
 #endif
 
+/* An update says since 16 which indexes it needs, and they which of them to serve. */
+#if PG_VERSION_NUM >= 160000
+#define BW_SIMPLE_HEAP_UPDATE(rel, tid, tuple) \
+	do { TU_UpdateIndexes indexes_; simple_heap_update((rel), (tid), (tuple), &indexes_); } while (0)
+#define BW_INSERT_INDEX_TUPLES(target, slot, estate) \
+	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define BW_SIMPLE_HEAP_UPDATE(rel, tid, tuple)	simple_heap_update((rel), (tid), (tuple))
+#define BW_INSERT_INDEX_TUPLES(target, slot, estate) \
+	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL)
+#endif
+
+/* The oldest transaction that the commit log knows. */
+#if PG_VERSION_NUM >= 170000
+#define BW_OLDEST_CLOG_XID	(TransamVariables->oldestClogXid)
+#else
+#define BW_OLDEST_CLOG_XID	(ShmemVariableCache->oldestClogXid)
+#endif
+
 /* The number of a relation's file. */
 #if PG_VERSION_NUM >= 160000
 #define BW_FILENODE(rel)	((rel)->rd_locator.relNumber)
