@@ -25,6 +25,7 @@ typedef struct DatabaseSlot
 	pg_atomic_uint64 last_page; /* the active one's filenode << 32 | block; 0: not known */
 	pg_atomic_uint64 requested; /* rounds that were asked for ... */
 	pg_atomic_uint64 served;	/* ... and the last of them that has been committed */
+	pg_atomic_uint64 untold;	/* commits that found no place for their note (told.c) */
 	ConditionVariable changed;	/* served or failures did */
 	slock_t		mutex;			/* of what follows */
 	int			worker_pid;		/* 0: none, SLOT_STARTING: launched */
@@ -72,6 +73,33 @@ extern void InserterEnd(void);
  */
 extern bool InsertersPass(int milliseconds);
 extern void InserterInit(void);
+
+/* --- told.c: what committed transactions told ------------------------------------- */
+/* This transaction, which is about to commit, has that many entries.  Never raises. */
+extern void ToldNote(const Log *log, uint64 xid, uint32 sequence);
+
+typedef struct Told
+{
+	uint32		incarnation;
+	uint32		sequence;		/* of the newest entry */
+	uint64		xid;
+	bool		found;			/* for the caller */
+} Told;
+
+/*
+ * What transactions of this database told that have committed and are not in
+ * progress, by incarnation and id.  Forgotten when the caller's transaction commits.
+ */
+extern Told *ToldCommitted(const Log *log, bool (*in_progress) (uint64 xid, void *arg), void *arg, int *n);
+/* One of them, or NULL. */
+extern Told *ToldOf(Told *told, int n, uint32 incarnation, uint64 xid);
+/* The database is gone. */
+extern void ToldForget(Oid database);
+extern void ToldInit(void);
+
+extern uint64 WideXid(TransactionId xid, FullTransactionId next);
+/* Of this incarnation and ended: has it committed?  True where it is too long ago to be known. */
+extern bool XidCommitted(uint64 xid);
 
 /* --- segment.c ----------------------------------------------------------------------- */
 typedef enum SegmentState

@@ -497,6 +497,7 @@ SegmentInit(void)
 							PGC_SIGHUP, GUC_UNIT_KB | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	SlotInit();
 	InserterInit();
+	ToldInit();
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);
 }

@@ -34,6 +34,7 @@ slot_clear(DatabaseSlot *slot)
 	pg_atomic_write_u32(&slot->failures, 0);
 	pg_atomic_write_u64(&slot->active, 0);
 	pg_atomic_write_u64(&slot->last_page, 0);
+	pg_atomic_write_u64(&slot->untold, 0);
 	SpinLockAcquire(&slot->mutex);
 	slot->worker_pid = 0;
 	slot->worker_latch = NULL;
@@ -62,6 +63,7 @@ slots_init(void *piece)
 		pg_atomic_init_u64(&slot->last_page, 0);
 		pg_atomic_init_u64(&slot->requested, 0);
 		pg_atomic_init_u64(&slot->served, 0);
+		pg_atomic_init_u64(&slot->untold, 0);
 		ConditionVariableInit(&slot->changed);
 		SpinLockInit(&slot->mutex);
 	}
@@ -139,6 +141,7 @@ SlotRelease(Oid database)
 		pg_atomic_write_u32(&slot->database, SLOT_LEFT);
 	}
 	LWLockRelease(lock);
+	ToldForget(database);
 }
 
 DatabaseSlot *
