@@ -209,6 +209,8 @@ event_ExecutorStart(QueryDesc *queryDesc, int eflags)
 		if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && !IsParallelWorker())
 			ReadPlan(queryDesc->plannedstmt);
 	}
+			CatalogPlan(queryDesc->plannedstmt);
+		}
 	PG_CATCH();
 	{
 		DeniedInPlan(queryDesc->plannedstmt, false);
@@ -274,6 +276,7 @@ event_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		{
 			ReadUtility(stmt);
 			CommandBefore(stmt);
+			CatalogUtility(stmt);
 		}
 		if (prev_ProcessUtility)
 			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);

@@ -39,6 +39,10 @@ extern void DeniedInit(void);
 extern void ReadPlan(const PlannedStmt *stmt);
 extern void ReadUtility(Node *stmt);
 
+/* --- catalog.c: edits of the server's catalogs ------------------------------------ */
+extern void CatalogPlan(const PlannedStmt *stmt);
+extern void CatalogUtility(Node *stmt);
+
 /* --- command.c: roles, privileges, settings -------------------------------------- */
 /* Before a statement that no transaction undoes. */
 extern void CommandBefore(Node *stmt);
