@@ -60,7 +60,7 @@ EventServes(void)
 	if (IsBinaryUpgrade || !IsTransactionState() || LedgerWorking() || LedgerRestoring() ||
 		!OidIsValid(PrivateRelid("ledger_log")))
 		return false;
-	if (creating_extension && CurrentExtensionObject == get_extension_oid("bulwark", true))
+	if (LedgerScriptRuns())
 		return false;
 	if (SpoolHasKey() || LogPeek() != NULL)
 		return true;

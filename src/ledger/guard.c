@@ -27,6 +27,7 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -51,7 +52,15 @@ PG_FUNCTION_INFO_V1(bulwark_ledger_guard);
 static bool decommission = false;
 static bool restore = false;
 
+#define MAX_STRANGERS	64
+
+/* Functions of event triggers that run within our own work. */
+static const FmgrInfo *strangers[MAX_STRANGERS];
+static int	nstrangers = 0;
+
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;
+static needs_fmgr_hook_type prev_needs_fmgr_hook = NULL;
+static fmgr_hook_type prev_fmgr_hook = NULL;
 
 /* --- what is guarded ---------------------------------------------------------- */
 
@@ -256,10 +265,15 @@ LedgerRestoring(void)
 }
 
 bool
+LedgerScriptRuns(void)
+{
+	return creating_extension && nstrangers == 0 && CurrentExtensionObject == LedgerExtension();
+}
+
+bool
 GuardOwnWork(void)
 {
-	return IsBinaryUpgrade || LedgerWorking() ||
-		(creating_extension && CurrentExtensionObject == LedgerExtension());
+	return IsBinaryUpgrade || LedgerWorking() || LedgerScriptRuns();
 }
 
 bool
@@ -427,6 +441,7 @@ typedef struct Work
 	SubTransactionId subid;
 	bool		creating_extension;
 	Oid			extension;
+	int			strangers;		/* within which it began */
 } Work;
 
 static Work work[MAX_WORK];
@@ -437,7 +452,7 @@ LedgerWorkBegin(void)
 {
 	if (nwork == MAX_WORK)
 		elog(ERROR, "work on the ledger is nested too deeply");
-	work[nwork++] = (Work) {GetCurrentSubTransactionId(), creating_extension, CurrentExtensionObject};
+	work[nwork++] = (Work) {GetCurrentSubTransactionId(), creating_extension, CurrentExtensionObject, nstrangers};
 	creating_extension = false;
 	CurrentExtensionObject = InvalidOid;
 }
@@ -461,7 +476,38 @@ LedgerWorkEnd(void)
 bool
 LedgerWorking(void)
 {
-	return nwork > 0;
+	return nwork > 0 && work[nwork - 1].strangers == nstrangers;
+}
+
+/* --- others' code within it --------------------------------------------------------------- */
+
+/*
+ * Commands that we run, and those of our scripts, fire event triggers.  What their
+ * functions do is not our work: the guard is up while one runs.
+ */
+static bool
+guard_needs_fmgr_hook(Oid function)
+{
+	return (prev_needs_fmgr_hook && prev_needs_fmgr_hook(function)) ||
+		((nwork > 0 || creating_extension) && get_func_rettype(function) == EVENT_TRIGGEROID);
+}
+
+static void
+guard_fmgr_hook(FmgrHookEventType event, FmgrInfo *function, Datum *private)
+{
+	if (event == FHET_START)
+	{
+		if ((nwork > 0 || creating_extension) && get_func_rettype(function->fn_oid) == EVENT_TRIGGEROID)
+		{
+			if (nstrangers == MAX_STRANGERS)
+				elog(ERROR, "event triggers are nested too deeply");
+			strangers[nstrangers++] = function;
+		}
+	}
+	else if (nstrangers > 0 && strangers[nstrangers - 1] == function)
+		nstrangers--;
+	if (prev_fmgr_hook)
+		prev_fmgr_hook(event, function, private);
 }
 
 /* No script outlives a transaction. */
@@ -469,7 +515,7 @@ static void
 work_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		nwork = 0;
+		nwork = nstrangers = 0;
 }
 
 /* An error ended what the subtransaction had begun. */
@@ -496,6 +542,10 @@ GuardInit(void)
 
 	prev_ExecutorStart = ExecutorStart_hook;
 	ExecutorStart_hook = guard_ExecutorStart;
+	prev_needs_fmgr_hook = needs_fmgr_hook;
+	needs_fmgr_hook = guard_needs_fmgr_hook;
+	prev_fmgr_hook = fmgr_hook;
+	fmgr_hook = guard_fmgr_hook;
 	RegisterXactCallback(work_xact, NULL);
 	RegisterSubXactCallback(work_subxact, NULL);
 	GuardEventInit();

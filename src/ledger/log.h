@@ -43,6 +43,8 @@ extern bool LogIsOwn(void);
 extern void LedgerWorkBegin(void);
 extern void LedgerWorkEnd(void);
 extern bool LedgerWorking(void);
+/* Does our own install or update script run? */
+extern bool LedgerScriptRuns(void);
 
 /* Rows of our private tables without the executor; table by PrivateRelid name. */
 extern void LedgerInsert(const char *table, const Datum *values, const bool *nulls);
