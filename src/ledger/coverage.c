@@ -271,6 +271,12 @@ static const char *const table_query =
 "  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid"
 "  AND d.deptype = CASE WHEN p.relname IN (SELECT name FROM segment) THEN 'x'::\"char\" ELSE 'e' END)"
 " UNION ALL"
+" SELECT o.oid::regclass::text, format('it belongs to the extension %s', x.extname)"
+" FROM present p CROSS JOIN extension e"
+" CROSS JOIN LATERAL (SELECT p.oid UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = p.oid) AS o (oid)"
+" JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = o.oid AND d.refclassid = 'pg_extension'::regclass AND d.refobjid <> e.oid"
+" JOIN pg_extension x ON x.oid = d.refobjid"
+" UNION ALL"
 " SELECT p.oid::regclass::text, 'it is a segment, and does not inherit from ledger_entries alone'"
 " FROM present p WHERE p.relname IN (SELECT name FROM segment) AND"
 "  ARRAY(SELECT h.inhparent FROM pg_inherits h WHERE h.inhrelid = p.oid) <> ARRAY['bulwark_internal.ledger_entries'::regclass::oid]"
@@ -290,6 +296,31 @@ static const char *const function_query =
 "  OR p.proconfig IS NOT NULL OR p.prorettype <> 'trigger'::regtype"
 "  OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid"
 "   AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'))";
+
+/* What is in our schemas and not the extension's: it may be taken for ours, or be where ours is to be. */
+static const char *const stranger_query =
+"WITH home AS (SELECT oid FROM pg_namespace WHERE nspname IN ('bulwark', 'bulwark_internal')),"
+" extension AS (SELECT oid FROM pg_extension WHERE extname = 'bulwark'),"
+" present (classid, objid) AS ("
+"  SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN home h ON h.oid = p.pronamespace"
+"  UNION ALL SELECT 'pg_class'::regclass, c.oid FROM pg_class c JOIN home h ON h.oid = c.relnamespace"
+"   WHERE c.relkind NOT IN ('i', 'I', 't') AND NOT c.relname LIKE 'ledger\\_segment\\_%'"
+"  UNION ALL SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN home h ON h.oid = t.typnamespace"
+"   WHERE t.typrelid = 0 AND NOT EXISTS (SELECT FROM pg_type b WHERE b.typarray = t.oid)"
+"  UNION ALL SELECT 'pg_operator'::regclass, o.oid FROM pg_operator o JOIN home h ON h.oid = o.oprnamespace"
+"  UNION ALL SELECT 'pg_opclass'::regclass, o.oid FROM pg_opclass o JOIN home h ON h.oid = o.opcnamespace"
+"  UNION ALL SELECT 'pg_opfamily'::regclass, o.oid FROM pg_opfamily o JOIN home h ON h.oid = o.opfnamespace"
+"  UNION ALL SELECT 'pg_collation'::regclass, o.oid FROM pg_collation o JOIN home h ON h.oid = o.collnamespace"
+"  UNION ALL SELECT 'pg_conversion'::regclass, o.oid FROM pg_conversion o JOIN home h ON h.oid = o.connamespace"
+"  UNION ALL SELECT 'pg_statistic_ext'::regclass, o.oid FROM pg_statistic_ext o JOIN home h ON h.oid = o.stxnamespace)"
+" SELECT i.identity, format('it is a %s that is not the extension''s', i.type)"
+" FROM extension e, present p, pg_identify_object(p.classid, p.objid, 0) AS i"
+" WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = p.classid AND d.objid = p.objid"
+"  AND (d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'"
+"   OR d.deptype = 'i'))"
+" UNION ALL"
+" SELECT t.tgrelid::regclass::text, format('trigger \"%s\" is not the extension''s', t.tgname)"
+" FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid AND c.relkind = 'v' JOIN home h ON h.oid = c.relnamespace";
 
 /* What there must be in any case. */
 static const char *const tables[] = {
@@ -341,6 +372,7 @@ CoverageProblems(void)
 	problems = ask(trigger_query, NIL, false, problems);
 	problems = ask(table_query, made, true, problems);
 	problems = ask(function_query, NIL, false, problems);
+	problems = ask(stranger_query, NIL, false, problems);
 	TrustedEnd(&scope);
 	return problems;
 }

@@ -207,10 +207,11 @@ event_ExecutorStart(QueryDesc *queryDesc, int eflags)
 		else
 			standard_ExecutorStart(queryDesc, eflags);
 		if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && !IsParallelWorker())
+		{
 			ReadPlan(queryDesc->plannedstmt);
-	}
 			CatalogPlan(queryDesc->plannedstmt);
 		}
+	}
 	PG_CATCH();
 	{
 		DeniedInPlan(queryDesc->plannedstmt, false);
@@ -275,8 +276,8 @@ event_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		if (IsTransactionState())
 		{
 			ReadUtility(stmt);
-			CommandBefore(stmt);
 			CatalogUtility(stmt);
+			CommandBefore(stmt);
 		}
 		if (prev_ProcessUtility)
 			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);

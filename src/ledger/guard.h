@@ -110,6 +110,8 @@ BW_NORETURN extern void RefuseTriggerChange(const DdlPart *part, const char *wha
 extern void AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg);
 
 /* --- guard_event.c ------------------------------------------------------------ */
+/* Is it the extension, or does it stand or fall with it; of which ledger table is it? */
+extern bool GoesWithLedger(Oid classid, Oid objectid, Oid *relid);
 extern void GuardEventInit(void);
 
 #endif							/* BULWARK_GUARD_H */
