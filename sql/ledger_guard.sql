@@ -138,6 +138,28 @@ ALTER SCHEMA guarded RENAME TO watched;
 SET search_path = watched, public;
 SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to FROM definitions
 WHERE metadata->>'command' = 'ALTER SCHEMA' AND metadata->>'renamed_to' LIKE 'watched.%' ORDER BY 1;
+-- schema public as well, which was there before the first of all others
+CREATE TABLE public.guarded_public (id int PRIMARY KEY);
+SELECT bulwark.audit('public.guarded_public');
+BEGIN;
+ALTER SCHEMA public RENAME TO hidden;
+SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to FROM definitions
+WHERE metadata->>'command' = 'ALTER SCHEMA' AND entity_type = 'public.guarded_public';
+ROLLBACK;
+DROP TABLE public.guarded_public;
+
+-- L11: what records is audit()'s own trigger, of a table that it knows, and no other
+CREATE TABLE unknown (id int PRIMARY KEY);
+CREATE TRIGGER records AFTER INSERT ON unknown FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+CREATE TRIGGER records_truncate AFTER TRUNCATE ON unknown EXECUTE FUNCTION bulwark_internal.capture_truncate();
+INSERT INTO unknown VALUES (1);
+TRUNCATE unknown;
+DROP TRIGGER records ON unknown;
+INSERT INTO unknown VALUES (1);
+CREATE TRIGGER again AFTER INSERT ON account FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+INSERT INTO account (id) VALUES (6);
+DROP TRIGGER again ON account;
+
 SELECT bulwark.audit_stop('account');
 ALTER TABLE account DISABLE TRIGGER ALL;
 ALTER TABLE account ADD d int;

@@ -48,6 +48,8 @@ typedef struct CaptureShape
 	Oid			relid;			/* hash key */
 	bool		valid;
 	MemoryContext context;		/* of all that follows */
+	Oid			row_trigger;	/* audit()'s own; InvalidOid: not audited */
+	Oid			truncate_trigger;
 	char	   *entity_type;	/* schema-qualified, in the database's encoding */
 	int			ncolumns;
 	CaptureColumn *columns;

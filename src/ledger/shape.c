@@ -307,6 +307,22 @@ fill_tenant(CaptureShape *shape, Relation rel)
 	}
 }
 
+/* --- the triggers that record ----------------------------------------------------------------- */
+
+static void
+fill_triggers(CaptureShape *shape, Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (strcmp(triggers->triggers[i].tgname, TRIGGER_CAPTURE) == 0)
+			shape->row_trigger = triggers->triggers[i].tgoid;
+		else if (strcmp(triggers->triggers[i].tgname, TRIGGER_CAPTURE_TRUNCATE) == 0)
+			shape->truncate_trigger = triggers->triggers[i].tgoid;
+	}
+}
+
 /* --- the descriptor ------------------------------------------------------------------------------- */
 
 char *
@@ -406,6 +422,7 @@ catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 static void
 build(CaptureShape *shape, Relation rel)
 {
+	const Audited *audited = AuditedOf(shape->relid);
 	int			pinned = PinSettings(PIN_PATH);
 	MemoryContext old;
 
@@ -415,7 +432,9 @@ build(CaptureShape *shape, Relation rel)
 	shape->context = AllocSetContextCreate(CacheMemoryContext, "bulwark shape", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(shape->context);
 	shape->entity_type = CaptureEntityType(shape->relid);
-	fill_columns(shape, RelationGetDescr(rel), AuditedOf(shape->relid));
+	if (audited != NULL)
+		fill_triggers(shape, rel);
+	fill_columns(shape, RelationGetDescr(rel), audited);
 	fill_keys(shape, rel);
 	fill_tenant(shape, rel);
 	fill_descriptor(shape, RelationGetDescr(rel));

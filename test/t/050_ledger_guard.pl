@@ -191,6 +191,8 @@ sub restore
 my $refused = restore('copy_refused');
 like($refused, qr/is not allowed on ledger relation "ledger_log"/, 'L25: a dump\'s ledger is refused');
 is($node->safe_psql('copy_refused', 'SELECT count(*) FROM account'), 9, 'the rest of the dump is there');
+like(failure('copy_refused', 'INSERT INTO account VALUES (10)'), qr/ERROR:  55000: .*records changes/, 'L7: tables whose registry was refused with it are not written to unrecorded');
+is(failure('copy_refused', q{SELECT bulwark.audit('account'); INSERT INTO account VALUES (10)}), '', 'until they are audited anew');
 my $log_id = 'SELECT log_id FROM bulwark_internal.ledger_log';
 isnt($node->safe_psql('copy_refused', $log_id), $node->safe_psql('shop', $log_id), 'and nothing of its ledger');
 
