@@ -389,6 +389,12 @@ RESET SESSION AUTHORIZATION;
 SELECT entity_type, entity_id, tenant_id, actor_email, actor_proof, assumed_by, metadata FROM bulwark.ledger
 WHERE entity_type = 'capture.unprotected' AND source = 'captured' OR entity_type = 'capture.by_id' AND entity_id LIKE '1_' ORDER BY entity_type, entity_id;
 
+-- L30: a row that gets another affiliation is gone there, with what it held there, and new here
+INSERT INTO by_key VALUES (20, '4201', 'north');
+UPDATE by_key SET place = 'south' WHERE id = 20;
+UPDATE by_key SET place = NULL WHERE id = 20;
+SELECT action, tenant_id, affiliation, old, new FROM bulwark.ledger WHERE entity_type = 'capture.by_key' AND entity_id = '20' ORDER BY entry_id;
+
 -- L28: what an application asserts begins with app:, is bounded, and marked.
 SELECT attempt($$SELECT bulwark.ledger_record('insert', 'public.customer')$$) AS "a system action",
 	attempt($$SELECT bulwark.ledger_record('app:', 'x')$$) AS "no action",

@@ -69,7 +69,19 @@ require_own(const TriggerData *trigger, Oid own)
 			 errhint("Drop the trigger, or, where a dump brought it without its ledger, call bulwark.audit() for the table.")));
 }
 
-/* Fill what the entry says of a row; old or new may be NULL. */
+/* Does the update put the row under another tenant or affiliation? */
+static bool
+moves_row(const CaptureShape *shape, const uint8 *changes)
+{
+	return (shape->tenant_at >= 0 && changes[shape->tenant_at] == COLUMN_CHANGED) ||
+		(shape->affiliation_at >= 0 && changes[shape->affiliation_at] == COLUMN_CHANGED);
+}
+
+/*
+ * Fill what the entry says of a row; old or new may be NULL.  An entry has one
+ * tenant and one affiliation, whose readers see it: a row that goes from one to
+ * another is gone there, with what it held there, and new here.
+ */
 static void
 record_row(CaptureShape *shape, const char *action, TupleTableSlot *old, TupleTableSlot *new)
 {
@@ -87,6 +99,12 @@ record_row(CaptureShape *shape, const char *action, TupleTableSlot *old, TupleTa
 	{
 		if (!ImageCompare(shape, old, new, changes) && skip_unchanged)
 			return;
+		if (moves_row(shape, changes))
+		{
+			record_row(shape, "delete", old, NULL);
+			record_row(shape, "insert", NULL, new);
+			return;
+		}
 		update = changes;
 	}
 

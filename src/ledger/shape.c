@@ -285,6 +285,7 @@ fill_tenant(CaptureShape *shape, Relation rel)
 	Oid			output;
 	bool		varlena;
 
+	shape->tenant_at = shape->affiliation_at = -1;
 	if (protection == NULL)
 		return;
 	shape->pinned = protection->pinned;
@@ -292,6 +293,8 @@ fill_tenant(CaptureShape *shape, Relation rel)
 	ProtectionColumns(protection, &tenant, &affiliation);
 	shape->tenant_attno = tenant[0] ? get_attnum(shape->relid, tenant) : 0;
 	shape->affiliation_attno = affiliation[0] ? get_attnum(shape->relid, affiliation) : 0;
+	shape->tenant_at = column_index(shape, shape->tenant_attno);
+	shape->affiliation_at = column_index(shape, shape->affiliation_attno);
 	if (shape->tenant_attno != 0)
 	{
 		Oid			type = getBaseType(get_atttype(shape->relid, shape->tenant_attno));
