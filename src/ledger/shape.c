@@ -345,12 +345,19 @@ CaptureEntityType(Oid relid)
 }
 
 static void
+put_number(StringInfo buf, uint32 n)
+{
+	uint8		number[BW_VARINT_MAX];
+
+	appendBinaryStringInfo(buf, (const char *) number, bw_varint_encode(n, number));
+}
+
+static void
 put_string(StringInfo buf, const char *text)
 {
 	bw_bytes	utf8 = LedgerUtf8(text, strlen(text));
-	uint8		length[BW_VARINT_MAX];
 
-	appendBinaryStringInfo(buf, (const char *) length, bw_varint_encode(utf8.len, length));
+	put_number(buf, utf8.len);
 	appendBinaryStringInfo(buf, (const char *) utf8.data, utf8.len);
 }
 
@@ -358,13 +365,13 @@ static void
 fill_descriptor(CaptureShape *shape, TupleDesc desc)
 {
 	StringInfoData buf;
-	uint8		number[BW_VARINT_MAX];
 
 	initStringInfo(&buf);
 	appendStringInfoSpaces(&buf, VARHDRSZ);
 	appendStringInfoChar(&buf, BW_SHAPE_VERSION);
 	put_string(&buf, shape->entity_type);
-	appendBinaryStringInfo(&buf, (const char *) number, bw_varint_encode(shape->ncolumns, number));
+	put_number(&buf, shape->relid);
+	put_number(&buf, shape->ncolumns);
 	for (int i = 0; i < shape->ncolumns; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, shape->columns[i].attno - 1);
@@ -373,6 +380,7 @@ fill_descriptor(CaptureShape *shape, TupleDesc desc)
 		put_string(&buf, format_type_extended(att->atttypid, att->atttypmod,
 											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 		appendStringInfoChar(&buf, (char) shape->columns[i].encoding);
+		put_number(&buf, att->attnum);
 	}
 	shape->shape = (bytea *) buf.data;
 	SET_VARSIZE(shape->shape, buf.len);
