@@ -30,17 +30,8 @@ CREATE FUNCTION column_image(value text) RETURNS bytea LANGUAGE sql IMMUTABLE AS
 	$$SELECT CASE WHEN value IS NULL THEN '\x00'::bytea WHEN value = '(excluded)' THEN '\x03' ELSE '\x01' || varint(octet_length(value)) || convert_to(value, 'UTF8') END$$;
 CREATE FUNCTION row_digest(salt text, VARIADIC columns text[]) RETURNS bytea LANGUAGE sql IMMUTABLE AS
 	$$SELECT sha256(decode(salt, 'hex') || varint(cardinality(columns)) || string_agg(column_image(c), '' ORDER BY n)) FROM unnest(columns) WITH ORDINALITY AS u (c, n)$$;
-CREATE FUNCTION chain(digests bytea[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE
-	link bytea := decode(repeat('00', 32), 'hex');
-	digest bytea;
-BEGIN
-	FOR digest IN SELECT d FROM unnest(digests) AS d ORDER BY d LOOP
-		link := sha256(link || digest);
-	END LOOP;
-	RETURN encode(link, 'hex');
-END
-$$;
+CREATE FUNCTION table_digest(digests bytea[]) RETURNS text LANGUAGE sql IMMUTABLE AS
+	$$SELECT encode(sha256(string_agg(d, '' ORDER BY d)), 'hex') FROM unnest(digests) AS d$$;
 CREATE VIEW definitions AS
 	SELECT entry_id, entity_type, metadata->>'change' AS change, metadata->>'command' AS command, metadata->>'salt' AS salt,
 		metadata->'before'->>'rows' AS rows_before, metadata->'before'->>'digest' AS before,
@@ -51,15 +42,15 @@ CREATE FUNCTION newest() RETURNS SETOF definitions LANGUAGE sql AS 'SELECT * FRO
 CREATE TABLE copied AS SELECT * FROM account;
 ALTER TABLE account ALTER amount TYPE text USING coalesce(amount::text, 'none') || ' EUR';
 SELECT d.entity_type, d.change, d.command, d.metadata->>'statement' AS statement, d.rows_before, d.rows_after,
-	d.before = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount::text, '(excluded)'))) FROM copied) AS before,
-	d.after = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)'))) FROM account) AS after
+	d.before = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, note, amount::text, '(excluded)'))) FROM copied) AS before,
+	d.after = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)'))) FROM account) AS after
 FROM newest() AS d;
 
 -- another setting of the session gives the same
 SET datestyle = german;
 ALTER TABLE account ADD made date DEFAULT (date '2020-01-31' + (random() * 0)::int);
 SELECT d.change, d.rows_before, d.rows_after,
-	d.after = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)', '2020-01-31'))) FROM account) AS after
+	d.after = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)', '2020-01-31'))) FROM account) AS after
 FROM newest() AS d;
 RESET datestyle;
 ALTER TABLE account ADD colour text DEFAULT 'red';
@@ -69,8 +60,8 @@ DROP TABLE copied;
 CREATE TABLE copied AS SELECT * FROM account;
 ALTER TABLE account DROP note;
 SELECT d.change, d.rows_before, d.rows_after,
-	d.before = (SELECT chain(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)', '2020-01-31', colour))) FROM copied) AS before,
-	d.after = (SELECT chain(array_agg(row_digest(d.salt, id::text, amount, '(excluded)', '2020-01-31', colour))) FROM account) AS after
+	d.before = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, note, amount, '(excluded)', '2020-01-31', colour))) FROM copied) AS before,
+	d.after = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, amount, '(excluded)', '2020-01-31', colour))) FROM account) AS after
 FROM newest() AS d;
 
 -- a column of a type that is dropped

@@ -33,12 +33,24 @@ extern ssize_t bw_base64_decode(const char *src, size_t len, uint8_t *dst);
 extern void bw_hex_encode(const uint8_t *src, size_t len, char *dst);	/* writes no NUL */
 extern bool bw_hex_decode(const char *src, size_t srclen, uint8_t *dst, size_t len);
 
+/* Bytes that are somebody else's. */
+typedef struct bw_bytes
+{
+	const uint8_t *data;
+	size_t		len;
+} bw_bytes;
+
 /* SHA-256, HMAC-SHA256 (OpenSSL's, for its speed), HKDF-SHA256 (RFC 5869). */
 #define BW_SHA256_LEN 32
 extern void bw_sha256(const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
 /* Of one after the other. */
 extern void bw_sha256_two(const void *first, size_t firstlen, const void *second, size_t secondlen,
 						  uint8_t out[BW_SHA256_LEN]);
+/* Of what comes in pieces; a state may be copied, and ended once. */
+typedef SHA256_CTX bw_sha256_state;
+extern void bw_sha256_begin(bw_sha256_state *state);
+extern void bw_sha256_add(bw_sha256_state *state, const void *data, size_t len);
+extern void bw_sha256_end(bw_sha256_state *state, uint8_t out[BW_SHA256_LEN]);
 extern void bw_hmac_sha256(const uint8_t *key, size_t keylen,
 						   const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
 /* The same with a key that is used often: its two blocks are hashed once. */
@@ -53,6 +65,10 @@ extern void bw_hmac_sha256_keyed(const bw_hmac_key *keyed, const void *data, siz
 /* Of a label behind its length (4), then the data. */
 extern void bw_hmac_sha256_labelled(const bw_hmac_key *keyed, const char *label,
 									const void *data, size_t len, uint8_t out[BW_SHA256_LEN]);
+/* Digests of n messages, and MACs of n digests in place: quicker than one by one, best of 16 at a time. */
+#define BW_MANY 16
+extern void bw_sha256_many(const bw_bytes *messages, size_t n, uint8_t (*out)[BW_SHA256_LEN]);
+extern void bw_hmac_sha256_many(const bw_hmac_key *keyed, size_t n, uint8_t (*digests)[BW_SHA256_LEN]);
 extern bool bw_equal(const void *a, const void *b, size_t len);	/* constant time */
 extern bool bw_hkdf_sha256(const uint8_t *ikm, size_t ikmlen,
 						   const uint8_t *salt, size_t saltlen,

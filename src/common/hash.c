@@ -25,6 +25,24 @@ bw_sha256(const void *data, size_t len, uint8_t out[BW_SHA256_LEN])
 }
 
 void
+bw_sha256_begin(bw_sha256_state *state)
+{
+	SHA256_Init(state);
+}
+
+void
+bw_sha256_add(bw_sha256_state *state, const void *data, size_t len)
+{
+	SHA256_Update(state, data, len);
+}
+
+void
+bw_sha256_end(bw_sha256_state *state, uint8_t out[BW_SHA256_LEN])
+{
+	SHA256_Final(out, state);
+}
+
+void
 bw_sha256_two(const void *first, size_t firstlen, const void *second, size_t secondlen,
 			  uint8_t out[BW_SHA256_LEN])
 {

@@ -23,12 +23,28 @@ bw_node_hash(const bw_hash left, const bw_hash right, bw_hash out)
 	bw_sha256(node, sizeof(node), out);
 }
 
+/* The n nodes over 2 * n hashes, in their place; BW_MANY at most. */
+static void
+hash_pairs(const bw_hash *hashes, size_t n, bw_hash *out)
+{
+	uint8_t		node[BW_MANY][1 + 2 * BW_HASH_LEN];
+	bw_bytes	messages[BW_MANY];
+
+	for (size_t i = 0; i < n; i++)
+	{
+		node[i][0] = 0x01;
+		memcpy(node[i] + 1, hashes[2 * i], 2 * BW_HASH_LEN);
+		messages[i] = (bw_bytes) {node[i], sizeof(node[i])};
+	}
+	bw_sha256_many(messages, n, out);
+}
+
 void
 bw_subtree_root(bw_hash *hashes, int levels)
 {
-	for (size_t n = (size_t) 1 << levels; n > 1; n /= 2)
-		for (size_t i = 0; i < n; i += 2)
-			bw_node_hash(hashes[i], hashes[i + 1], hashes[i / 2]);
+	for (size_t nodes = ((size_t) 1 << levels) / 2; nodes > 0; nodes /= 2)
+		for (size_t i = 0; i < nodes; i += BW_MANY)
+			hash_pairs(hashes + 2 * i, nodes - i < BW_MANY ? nodes - i : BW_MANY, hashes + i);
 }
 
 void

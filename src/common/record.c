@@ -76,11 +76,11 @@ leaf_valid(const bw_leaf *leaf)
 }
 
 static void
-put_manifest(bw_writer *w, uint32_t first, uint32_t count, const uint8_t chain[BW_SHA256_LEN])
+put_manifest(bw_writer *w, uint32_t first, uint32_t count, const uint8_t digest[BW_SHA256_LEN])
 {
 	bw_put_varint(w, first);
 	bw_put_varint(w, count);
-	bw_put(w, chain, BW_SHA256_LEN);
+	bw_put(w, digest, BW_SHA256_LEN);
 }
 
 void
@@ -114,17 +114,17 @@ bw_leaf_encode(bw_writer *w, const bw_leaf *leaf)
 		bw_put_bytes(w, leaf->action_name.data, leaf->action_name.len);
 	bw_put_bytes(w, leaf->entity_type.data, leaf->entity_type.len);
 	if (leaf->flags & BW_LEAF_MANIFEST)
-		put_manifest(w, leaf->manifest_first, leaf->manifest_count, leaf->chain);
+		put_manifest(w, leaf->manifest_first, leaf->manifest_count, leaf->manifest_digest);
 }
 
 size_t
 bw_leaf_add_manifest(uint8_t *record, size_t len, uint32_t first, uint32_t count,
-					 const uint8_t chain[BW_SHA256_LEN])
+					 const uint8_t digest[BW_SHA256_LEN])
 {
 	bw_writer	w = {.data = record, .cap = len + BW_MANIFEST_MAX, .len = len};
 
 	record[1] = (record[1] & ~BW_LEAF_ALONE) | BW_LEAF_MANIFEST;
-	put_manifest(&w, first, count, chain);
+	put_manifest(&w, first, count, digest);
 	return w.len;
 }
 
@@ -178,7 +178,7 @@ bw_leaf_parse(const void *data, size_t len, bw_leaf *leaf)
 	{
 		leaf->manifest_first = bw_get_varint32(&r);
 		leaf->manifest_count = bw_get_varint32(&r);
-		bw_get(&r, leaf->chain, BW_SHA256_LEN);
+		bw_get(&r, leaf->manifest_digest, BW_SHA256_LEN);
 	}
 	return r.failed || !leaf_valid(leaf) ? -1 : (ssize_t) r.pos;
 }
@@ -193,14 +193,40 @@ bw_leaf_hash(const uint8_t log_id[BW_LOG_ID_LEN], const void *record, size_t len
 	bw_sha256_two(head, sizeof(head), record, len, hash);
 }
 
+/* Records of the usual length are put together with what goes before them, and hashed together. */
 void
-bw_chain_add(uint8_t chain[BW_SHA256_LEN], const uint8_t leaf_hash[BW_SHA256_LEN])
+bw_leaf_hash_many(const uint8_t log_id[BW_LOG_ID_LEN], const bw_bytes *records, size_t n,
+				  uint8_t (*hashes)[BW_SHA256_LEN])
 {
-	uint8_t		both[2 * BW_SHA256_LEN];
+	enum {HEAD = 1 + BW_LOG_ID_LEN, USUAL = 367};
+	uint8_t		input[BW_MANY][HEAD + USUAL];
+	bw_bytes	messages[BW_MANY];
+	size_t		at[BW_MANY];
+	uint8_t		found[BW_MANY][BW_SHA256_LEN];
+	size_t		usual = 0;
 
-	memcpy(both, chain, BW_SHA256_LEN);
-	memcpy(both + BW_SHA256_LEN, leaf_hash, BW_SHA256_LEN);
-	bw_sha256(both, sizeof(both), chain);
+	for (size_t i = 0; i < n; i++)
+	{
+		if (records[i].len > USUAL)
+			bw_leaf_hash(log_id, records[i].data, records[i].len, hashes[i]);
+		else
+		{
+			input[usual][0] = 0x00;
+			memcpy(input[usual] + 1, log_id, BW_LOG_ID_LEN);
+			memcpy(input[usual] + HEAD, records[i].data, records[i].len);
+			messages[usual] = (bw_bytes) {input[usual], HEAD + records[i].len};
+			at[usual++] = i;
+		}
+		if (usual == BW_MANY || (i + 1 == n && usual > 0))
+		{
+			bw_sha256_many(messages, usual, found);
+			while (usual > 0)
+			{
+				usual--;
+				memcpy(hashes[at[usual]], found[usual], BW_SHA256_LEN);
+			}
+		}
+	}
 }
 
 /* --- one field ------------------------------------------------------------------- */
@@ -250,6 +276,16 @@ get_id(bw_reader *r, bw_bytes *id)
 	id->len = 16;
 	skip(r, 16);
 	return !r->failed;
+}
+
+void
+bw_leaf_set_digest(uint8_t *record, size_t len, const uint8_t digest[BW_SHA256_LEN])
+{
+	bw_reader	r = at_number(record, len, AT_TIME);
+
+	skip(&r, 8 + BW_SHA256_LEN);
+	if (!r.failed)
+		memcpy(record + r.pos - BW_SHA256_LEN, digest, BW_SHA256_LEN);
 }
 
 bool

@@ -10,12 +10,6 @@
 
 #include "common/common.h"
 
-typedef struct bw_bytes
-{
-	const uint8_t *data;
-	size_t		len;
-} bw_bytes;
-
 /* --- leaf record ------------------------------------------------------------- */
 
 #define BW_LEAF_VERSION		1
@@ -67,7 +61,7 @@ typedef struct bw_leaf
 	bw_bytes	entity_type;
 	uint32_t	manifest_first;
 	uint32_t	manifest_count;
-	uint8_t		chain[BW_SHA256_LEN];
+	uint8_t		manifest_digest[BW_SHA256_LEN];
 } bw_leaf;
 
 /* Append the record; w->failed where it would not parse, or has no room. */
@@ -78,7 +72,9 @@ extern void bw_leaf_encode(bw_writer *w, const bw_leaf *leaf);
  */
 #define BW_MANIFEST_MAX		(5 + 5 + BW_SHA256_LEN)
 extern size_t bw_leaf_add_manifest(uint8_t *record, size_t len, uint32_t first, uint32_t count,
-								   const uint8_t chain[BW_SHA256_LEN]);
+								   const uint8_t digest[BW_SHA256_LEN]);
+/* Set the content's digest in an encoded record. */
+extern void bw_leaf_set_digest(uint8_t *record, size_t len, const uint8_t digest[BW_SHA256_LEN]);
 /* Set the flag alone in an encoded record. */
 extern void bw_leaf_set_alone(uint8_t *record);
 /*
@@ -90,8 +86,10 @@ extern ssize_t bw_leaf_parse(const void *data, size_t len, bw_leaf *leaf);
 /* H(0x00 || log id || record) */
 extern void bw_leaf_hash(const uint8_t log_id[BW_LOG_ID_LEN], const void *record, size_t len,
 						 uint8_t hash[BW_SHA256_LEN]);
-/* The next link of a manifest's chain, in place; the first is 32 zero bytes. */
-extern void bw_chain_add(uint8_t chain[BW_SHA256_LEN], const uint8_t leaf_hash[BW_SHA256_LEN]);
+
+/* Of many; best of BW_MANY at a time. */
+extern void bw_leaf_hash_many(const uint8_t log_id[BW_LOG_ID_LEN], const bw_bytes *records, size_t n,
+							  uint8_t (*hashes)[BW_SHA256_LEN]);
 
 /*
  * One field each, quickly: for indexes and scans of our own rows.  They check

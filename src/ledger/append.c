@@ -5,10 +5,10 @@
  * An entry is made at once and kept in memory until there are many or the
  * transaction is about to commit; then all go in together.  The last one of a
  * transaction is held back to the end, for it carries the manifest: how many
- * there are, and the chain over the others.
+ * there are, and the digest of the others.
  *
  * What a subtransaction kept is dropped when it aborts, as the rows that it wrote
- * are; number and chain go back to where they were when it began, so that the
+ * are; number and digest go back to where they were when it began, so that the
  * sequences of what survives have no gap.  Hence a level for each subtransaction
  * that appended anything, with its own position, on top of those below.  A level
  * writes its own entries only: written by an inner subtransaction, an outer one's
@@ -39,13 +39,13 @@
 typedef struct Kept
 {
 	struct Kept *next;
-	HeapTuple	tuple;			/* record and content; the MAC is zero until finished */
+	HeapTuple	tuple;			/* record and content; digest and MAC are zero until finished */
 	uint8	   *leaf;			/* in the tuple */
 	Size		record_len;
+	bw_bytes	content;		/* in the tuple */
 	uint32		mac_epoch;
 	CommandId	cid;
 	bool		finished;
-	uint8		hash[BW_SHA256_LEN];	/* of the leaf, once finished */
 } Kept;
 
 typedef struct Level
@@ -60,7 +60,8 @@ typedef struct Level
 	uint32		sequence;		/* of the newest entry */
 	uint32		group_first;	/* first of the open manifest; 0: none is open */
 	Kept	   *last;			/* newest of the open manifest, here or below */
-	uint8		chain[BW_SHA256_LEN];	/* over those of it before the last */
+	Kept	   *unhashed;		/* from here on, hashes of this level's entries are not in before */
+	bw_sha256_state before;		/* over the hashes of those of it before the last */
 } Level;
 
 static Level *top = NULL;
@@ -108,6 +109,8 @@ kept_form(Kept *kept, const uint8 *record, Size len, Datum content)
 	kept->tuple = heap_form_tuple(SegmentDesc(), values, nulls);
 	kept->leaf = (uint8 *) VARDATA_ANY(DatumGetPointer(heap_getattr(kept->tuple, 1, SegmentDesc(), &isnull)));
 	kept->record_len = len;
+	content = heap_getattr(kept->tuple, 2, SegmentDesc(), &isnull);
+	kept->content = (bw_bytes) {(uint8 *) VARDATA_ANY(DatumGetPointer(content)), VARSIZE_ANY_EXHDR(DatumGetPointer(content))};
 	kept->finished = false;
 	MemoryContextSwitchTo(old);
 }
@@ -134,19 +137,47 @@ kept_new(const bw_leaf *leaf, const struct varlena *content)
 	return kept;
 }
 
-/* The record is final: hash it and put the MAC behind it. */
 static void
-kept_finish(Kept *kept)
+kept_digest(Kept *kept)
 {
-	if (kept->finished)
-		return;
-	bw_leaf_hash(LogOpen()->log_id.data, kept->leaf, kept->record_len, kept->hash);
-	if (!LedgerMac(kept->mac_epoch, kept->hash, kept->leaf + kept->record_len))
+	uint8		digest[BW_SHA256_LEN];
+
+	bw_sha256(kept->content.data, kept->content.len, digest);
+	bw_leaf_set_digest(kept->leaf, kept->record_len, digest);
+}
+
+/*
+ * The records of n entries of one MAC epoch are final: put their contents' digests
+ * into them and the MACs behind them, and add their hashes to a manifest's, unless
+ * that is NULL.
+ */
+static void
+finish_entries(Kept *const *entries, int n, bw_sha256_state *manifest)
+{
+	bw_bytes	messages[BW_MANY] = {{NULL, 0}};
+	uint8		hashes[BW_MANY][BW_SHA256_LEN];
+
+	for (int i = 0; i < n; i++)
+		messages[i] = entries[i]->content;
+	bw_sha256_many(messages, n, hashes);
+	for (int i = 0; i < n; i++)
+	{
+		bw_leaf_set_digest(entries[i]->leaf, entries[i]->record_len, hashes[i]);
+		messages[i] = (bw_bytes) {entries[i]->leaf, entries[i]->record_len};
+	}
+	bw_leaf_hash_many(LogOpen()->log_id.data, messages, n, hashes);
+	if (manifest != NULL)
+		bw_sha256_add(manifest, hashes, n * BW_SHA256_LEN);
+	if (!LedgerMacs(entries[0]->mac_epoch, n, hashes))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the key that authenticates ledger entries cannot be had"),
 				 errhint("Make the root key available: see bulwark.root_key_provider.")));
-	kept->finished = true;
+	for (int i = 0; i < n; i++)
+	{
+		memcpy(entries[i]->leaf + entries[i]->record_len, hashes[i], LEDGER_MAC_LEN);
+		entries[i]->finished = true;
+	}
 }
 
 static void
@@ -185,6 +216,30 @@ clear_slots(void)
 
 /* --- levels ----------------------------------------------------------------------------- */
 
+/* Finish what this level has before the newest entry of the open manifest. */
+static void
+settle(Level *level)
+{
+	Kept	   *batch[BW_MANY];
+	int			n = 0;
+	bw_sha256_state before = level->before;
+	Kept	   *kept;
+
+	for (kept = level->unhashed; kept != NULL && kept != level->last; kept = kept->next)
+	{
+		if (n == BW_MANY || (n > 0 && kept->mac_epoch != batch[0]->mac_epoch))
+		{
+			finish_entries(batch, n, &before);
+			n = 0;
+		}
+		batch[n++] = kept;
+	}
+	if (n > 0)
+		finish_entries(batch, n, &before);
+	level->before = before;
+	level->unhashed = kept;
+}
+
 /* The level of the current subtransaction, begun where the one below stands. */
 static Level *
 level_now(void)
@@ -197,12 +252,14 @@ level_now(void)
 	if (kept_context == NULL)
 		kept_context = AllocSetContextCreate(TopMemoryContext, "bulwark ledger entries",
 											 ALLOCSET_DEFAULT_SIZES);
+	if (top != NULL)
+		settle(top);
 	level = MemoryContextAllocZero(kept_context, sizeof(Level));
 	if (top != NULL)
 		*level = *top;
 	level->below = top;
 	level->nest = nest;
-	level->head = level->tail = NULL;
+	level->head = level->tail = level->unhashed = NULL;
 	level->absorbed = false;
 	top = level;
 	return level;
@@ -235,10 +292,13 @@ subxact_commit(int nest)
 		kept_enqueue(below, level->head);
 		below->tail = level->tail;
 	}
+	/* the newest of below was hashed when one came after it here */
+	if (level->head != NULL || level->absorbed)
+		below->unhashed = level->unhashed;
 	below->sequence = level->sequence;
 	below->group_first = level->group_first;
 	below->last = level->last;
-	memcpy(below->chain, level->chain, BW_SHA256_LEN);
+	below->before = level->before;
 	top = below;
 	pfree(level);
 }
@@ -303,6 +363,7 @@ write_kept(Level *level)
 
 	if (level->head == NULL || level->head == held)
 		return;
+	settle(level);
 	insert_list(level->head, held);
 
 	while (level->head != held)
@@ -324,10 +385,14 @@ put_manifest(Kept *kept, const Level *level)
 	bool		isnull;
 	Datum		content = heap_getattr(old, 2, SegmentDesc(), &isnull);
 	Size		len;
+	bw_sha256_state before = level->before;
+	uint8		digest[BW_SHA256_LEN];
 
+	bw_sha256_end(&before, digest);
+	kept_digest(kept);
 	memcpy(record, kept->leaf, kept->record_len);
 	len = bw_leaf_add_manifest(record, kept->record_len, level->group_first,
-							   level->sequence - level->group_first + 1, level->chain);
+							   level->sequence - level->group_first + 1, digest);
 	kept_form(kept, record, len, content);
 }
 
@@ -342,6 +407,7 @@ close_manifest(Level *level, bool final)
 
 	if (level->group_first == 0)
 		return;
+	settle(level);
 	if (last != level->tail)
 	{
 		Kept	   *copy = MemoryContextAlloc(kept_context, sizeof(Kept));
@@ -367,9 +433,9 @@ close_manifest(Level *level, bool final)
 		kept_bytes += kept_size(last);
 		heap_freetuple(old);
 	}
-	kept_finish(level->tail);
+	finish_entries(&level->tail, 1, NULL);
 	level->group_first = 0;
-	level->last = NULL;
+	level->last = level->unhashed = NULL;
 }
 
 /* Write everything, that of the levels below too; this level has it then. */
@@ -430,20 +496,30 @@ next_entry_id(void)
 	return next_id++;
 }
 
-/* The next of the open manifest; the one before it is final now. */
+/*
+ * The next of the open manifest; the one before it is final now.  One of a level below
+ * is finished here, the level's own later and together.
+ */
 static void
 push(Level *level, Kept *kept)
 {
 	if (level->group_first == 0)
 	{
 		level->group_first = level->sequence + 1;
-		memset(level->chain, 0, BW_SHA256_LEN);
+		bw_sha256_begin(&level->before);
 	}
-	else
-		bw_chain_add(level->chain, level->last->hash);
+	else if (level->last != level->tail)
+	{
+		bw_sha256_state before = level->before;
+
+		finish_entries(&level->last, 1, &before);
+		level->before = before;
+	}
 	level->sequence++;
 	level->last = kept;
 	kept_enqueue(level, kept);
+	if (level->unhashed == NULL)
+		level->unhashed = kept;
 }
 
 int64
@@ -467,16 +543,13 @@ LedgerAppend(const Entry *entry)
 				 errmsg("too many ledger entries in one transaction")));
 
 	EntryRecord(entry, actor, &leaf);
-	content = EntryContent(entry, actor, leaf.content_digest);
+	content = EntryContent(entry, actor);
 	leaf.incarnation = log->incarnation;
 	leaf.mac_epoch = LedgerMacEpoch();
 	leaf.entry_id = next_entry_id();
 	leaf.xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	leaf.sequence = level->sequence + 1;
 
-	/* From here to the push nothing fails half done. */
-	if (level->group_first != 0)
-		kept_finish(level->last);
 	push(level, kept_new(&leaf, content));
 
 	if (committing)

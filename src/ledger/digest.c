@@ -3,7 +3,7 @@
  *		What a table holds, in 32 bytes: for definitions that change rows without
  *		any trigger being asked.
  *
- *		The digest is a chain over the digests of the rows, sorted: it depends neither on
+ *		The digest is that of the digests of the rows, sorted: it depends neither on
  *		where rows are stored nor on a key, so that a dump, a replica or a restored
  *		backup gives the same.  docs/file-formats.md has it to the byte.
  */
@@ -138,6 +138,7 @@ TableDigestOf(Relation rel, TupleDesc desc, const Audited *audited, const uint8 
 	Tuplesortstate *sort = tuplesort_begin_datum(BYTEAOID, ByteaLessOperator, InvalidOid, false,
 												 maintenance_work_mem, NULL, TUPLESORT_NONE);
 	RowHasher	hasher;
+	bw_sha256_state rows;
 	Datum		value;
 	bool		isnull;
 	int			level = PinSettings(PIN_ALL);
@@ -147,13 +148,14 @@ TableDigestOf(Relation rel, TupleDesc desc, const Audited *audited, const uint8 
 	UnpinSettings(level);
 
 	tuplesort_performsort(sort);
-	memset(digest->digest, 0, BW_SHA256_LEN);
+	bw_sha256_begin(&rows);
 	while (BW_TUPLESORT_GETDATUM(sort, &value, &isnull))
 	{
 		CHECK_FOR_INTERRUPTS();
-		bw_chain_add(digest->digest, (uint8 *) VARDATA_ANY(DatumGetPointer(value)));
+		bw_sha256_add(&rows, VARDATA_ANY(DatumGetPointer(value)), BW_SHA256_LEN);
 		pfree(DatumGetPointer(value));
 	}
+	bw_sha256_end(&rows, digest->digest);
 	tuplesort_end(sort);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);

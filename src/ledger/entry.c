@@ -258,7 +258,7 @@ scratch(Size len)
 }
 
 const struct varlena *
-EntryContent(const Entry *entry, const EntryActor *actor, uint8 digest[BW_SHA256_LEN])
+EntryContent(const Entry *entry, const EntryActor *actor)
 {
 	const Annotation *annotation = entry->annotated ? AnnotationCurrent() : NULL;
 	Fields		all = {.size = BW_CONTENT_HEAD};
@@ -301,7 +301,6 @@ EntryContent(const Entry *entry, const EntryActor *actor, uint8 digest[BW_SHA256
 		bw_content_field(&w, all.fields[i].tag, BW_MODE_PLAIN, all.fields[i].value.data, all.fields[i].value.len);
 	Assert(!w.failed);
 	SET_VARSIZE(content, VARHDRSZ + w.len);
-	bw_sha256(w.data, w.len, digest);
 	return content;
 }
 

@@ -264,15 +264,13 @@ mac_key(uint32 epoch)
 }
 
 bool
-LedgerMac(uint32 epoch, const uint8 leaf_hash[32], uint8 mac[LEDGER_MAC_LEN])
+LedgerMacs(uint32 epoch, size_t n, uint8 (*hashes)[32])
 {
 	const MacKey *key = mac_key(epoch);
-	uint8		full[BW_SHA256_LEN];
 
 	if (key == NULL)
 		return false;
-	bw_hmac_sha256_keyed(&key->key, leaf_hash, BW_SHA256_LEN, full);
-	memcpy(mac, full, LEDGER_MAC_LEN);
+	bw_hmac_sha256_many(&key->key, n, hashes);
 	return true;
 }
 

@@ -65,8 +65,8 @@ extern bool LedgerLock(LedgerLockKind kind, bool wait);
 #define LEDGER_MAC_LEN	16
 /* The newest epoch, made where there is none; 55000 without a root key. */
 extern uint32 LedgerMacEpoch(void);
-/* First LEDGER_MAC_LEN bytes of the HMAC; false where the key cannot be had. */
-extern bool LedgerMac(uint32 epoch, const uint8 leaf_hash[32], uint8 mac[LEDGER_MAC_LEN]);
+/* In place: of n leaf hashes, MACs, whose first LEDGER_MAC_LEN bytes count; false where the key cannot be had. */
+extern bool LedgerMacs(uint32 epoch, size_t n, uint8 (*hashes)[32]);
 /* The newest signing epoch, 0 where there is none yet. */
 extern uint32 LedgerSignEpoch(void);
 /* Sign with the key of that epoch; 55000 where it cannot be had. */

@@ -50,6 +50,18 @@ typedef struct Newest
 	bw_block	block;			/* points into bytes of the round's context */
 } Newest;
 
+/* Rows that are hashed together. */
+typedef struct Batch
+{
+	int			n;
+	uint32		mac_epoch;		/* of all */
+	Size		used;
+	SealItem	item[BW_MANY];
+	bw_bytes	record[BW_MANY]; /* in bytes */
+	const uint8 *mac[BW_MANY];
+	uint8		bytes[2 * (BW_LEAF_MAX + LEDGER_MAC_LEN)];
+} Batch;
+
 typedef struct Round
 {
 	const Log  *log;
@@ -58,6 +70,7 @@ typedef struct Round
 	List	   *newest;			/* Newest */
 	Sorter	   *sorter;
 	uint64		unsealed;		/* rows in the sorter */
+	Batch	   *batch;
 	MemoryContext context;
 	MemoryContext row;			/* reset after each row */
 
@@ -88,7 +101,7 @@ typedef struct Round
 	uint32		group_entries;
 	bool		group_whole;	/* none of it is missing so far */
 	bool		damaged;		/* a finding names it already */
-	uint8		chain[BW_SHA256_LEN];
+	bw_sha256_state group_hashes;	/* of those entries */
 } Round;
 
 /* --- snapshots ---------------------------------------------------------------------- */
@@ -273,23 +286,53 @@ belongs_here(Round *round, const SealItem *item)
 	return true;
 }
 
-/* Read one row; false: it is no entry. */
-static bool
-read_row(Round *round, Relation rel, HeapTuple row, SealItem *item, const uint8 **mac, uint32 *epoch)
+/* Those of the batch that bear their MAC and belong here are to be sealed. */
+static void
+end_batch(Round *round)
 {
-	bool		isnull;
-	Datum		value = heap_getattr(row, 1, RelationGetDescr(rel), &isnull);
-	bytea	   *leaf;
-	Size		len;
+	Batch	   *batch = round->batch;
+	MemoryContext caller = MemoryContextSwitchTo(round->context);
+	uint8		macs[BW_MANY][BW_SHA256_LEN];
+	bool		key;
+
+	bw_leaf_hash_many(round->log->log_id.data, batch->record, batch->n, macs);
+	for (int i = 0; i < batch->n; i++)
+		memcpy(batch->item[i].hash, macs[i], BW_SHA256_LEN);
+	key = LedgerMacs(batch->mac_epoch, batch->n, macs);
+	for (int i = 0; i < batch->n; i++)
+	{
+		SealItem   *item = &batch->item[i];
+
+		if (!belongs_here(round, item))
+			continue;
+		if (!key || !bw_equal(batch->mac[i], macs[i], LEDGER_MAC_LEN))
+		{
+			SealFinding(item->incarnation, item->xid, item->entry_id, "an entry does not bear the ledger's MAC");
+			continue;
+		}
+		SorterAdd(round->sorter, item);
+		round->unsealed++;
+	}
+	batch->n = 0;
+	batch->used = 0;
+	MemoryContextSwitchTo(caller);
+}
+
+/* Take one row into the batch; false: it is no entry. */
+static bool
+add_to_batch(Round *round, const uint8 *bytes, Size len)
+{
+	Batch	   *batch = round->batch;
+	SealItem   *item;
 	bw_leaf		record;
 
-	if (isnull)
+	if (len <= LEDGER_MAC_LEN || len > BW_LEAF_MAX + LEDGER_MAC_LEN ||
+		bw_leaf_parse(bytes, len - LEDGER_MAC_LEN, &record) != (ssize_t) (len - LEDGER_MAC_LEN))
 		return false;
-	leaf = DatumGetByteaPP(value);
-	len = VARSIZE_ANY_EXHDR(leaf);
-	if (len <= LEDGER_MAC_LEN ||
-		bw_leaf_parse(VARDATA_ANY(leaf), len - LEDGER_MAC_LEN, &record) != (ssize_t) (len - LEDGER_MAC_LEN))
-		return false;
+	if (batch->n == BW_MANY || len > sizeof(batch->bytes) - batch->used || batch->mac_epoch != record.mac_epoch)
+		end_batch(round);
+	batch->mac_epoch = record.mac_epoch;
+	item = &batch->item[batch->n];
 	item->incarnation = record.incarnation;
 	item->sequence = record.sequence;
 	item->xid = record.xid;
@@ -300,11 +343,13 @@ read_row(Round *round, Relation rel, HeapTuple row, SealItem *item, const uint8 
 	{
 		item->first = record.manifest_first;
 		item->count = record.manifest_count;
-		memcpy(item->chain, record.chain, BW_SHA256_LEN);
+		memcpy(item->digest, record.manifest_digest, BW_SHA256_LEN);
 	}
-	bw_leaf_hash(round->log->log_id.data, VARDATA_ANY(leaf), len - LEDGER_MAC_LEN, item->hash);
-	*mac = (const uint8 *) VARDATA_ANY(leaf) + len - LEDGER_MAC_LEN;
-	*epoch = record.mac_epoch;
+	memcpy(batch->bytes + batch->used, bytes, len);
+	batch->record[batch->n] = (bw_bytes) {batch->bytes + batch->used, len - LEDGER_MAC_LEN};
+	batch->mac[batch->n] = batch->bytes + batch->used + len - LEDGER_MAC_LEN;
+	batch->used += len;
+	batch->n++;
 	return true;
 }
 
@@ -313,29 +358,15 @@ seal_row(Relation rel, HeapTuple row, void *arg)
 {
 	Round	   *round = arg;
 	MemoryContext caller = MemoryContextSwitchTo(round->row);
-	SealItem	item;
-	const uint8 *mac;
-	uint8		expected[LEDGER_MAC_LEN];
-	uint32		epoch;
-	bool		add = false;
+	bool		isnull;
+	Datum		value = heap_getattr(row, 1, RelationGetDescr(rel), &isnull);
+	bytea	   *leaf = isnull ? NULL : DatumGetByteaPP(value);
 
-	if (!read_row(round, rel, row, &item, &mac, &epoch))
+	if (leaf == NULL || !add_to_batch(round, (uint8 *) VARDATA_ANY(leaf), VARSIZE_ANY_EXHDR(leaf)))
 		SealFinding(0, 0, 0, psprintf("row (%u,%u) of \"%s\" is no entry",
 									  ItemPointerGetBlockNumber(&row->t_self),
 									  ItemPointerGetOffsetNumber(&row->t_self), RelationGetRelationName(rel)));
-	else
-		add = belongs_here(round, &item);
-	if (add && (!LedgerMac(epoch, item.hash, expected) || !bw_equal(mac, expected, LEDGER_MAC_LEN)))
-	{
-		SealFinding(item.incarnation, item.xid, item.entry_id, "an entry does not bear the ledger's MAC");
-		add = false;
-	}
 	MemoryContextSwitchTo(caller);
-	if (add)
-	{
-		SorterAdd(round->sorter, &item);
-		round->unsealed++;
-	}
 	MemoryContextReset(round->row);
 }
 
@@ -353,18 +384,22 @@ run_damaged(Round *round, uint64 entry_id, const char *problem)
 static void
 check_manifest(Round *round, const SealItem *item)
 {
+	uint8		digest[BW_SHA256_LEN];
+
+	if (item->kind == SEAL_MANIFEST)
+		bw_sha256_end(&round->group_hashes, digest);
 	if (item->kind == SEAL_ALONE)
 	{
 		if (round->group_first != 1 || item->sequence != 1 || round->group_entries != 0)
 			run_damaged(round, item->entry_id, "an entry that says it is alone in its transaction is not");
 	}
 	else if (!round->group_whole || item->first != round->group_first ||
-			 item->count != round->group_entries + 1 || !bw_equal(item->chain, round->chain, BW_SHA256_LEN))
+			 item->count != round->group_entries + 1 || !bw_equal(item->digest, digest, BW_SHA256_LEN))
 		run_damaged(round, item->entry_id, "a transaction's entries are not those that its manifest counts");
 	round->group_first = item->sequence + 1;
 	round->group_entries = 0;
 	round->group_whole = true;
-	memset(round->chain, 0, BW_SHA256_LEN);
+	bw_sha256_begin(&round->group_hashes);
 }
 
 static void
@@ -378,7 +413,7 @@ begin_run(Round *round, const SealItem *item)
 	round->group_entries = 0;
 	round->group_whole = true;
 	round->damaged = false;
-	memset(round->chain, 0, BW_SHA256_LEN);
+	bw_sha256_begin(&round->group_hashes);
 }
 
 static void
@@ -406,7 +441,7 @@ add_entry(Round *round, const SealItem *item)
 		check_manifest(round, item);
 	else
 	{
-		bw_chain_add(round->chain, item->hash);
+		bw_sha256_add(&round->group_hashes, item->hash, BW_SHA256_LEN);
 		round->group_entries++;
 	}
 }
@@ -661,12 +696,14 @@ LedgerSealNow(void)
 	round->context = context;
 	round->row = AllocSetContextCreate(context, "bulwark entry", ALLOCSET_DEFAULT_SIZES);
 	round->sorter = SorterBegin();
+	round->batch = palloc0(sizeof(Batch));
 	round->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	widen_snapshot(round->snapshot, &round->wide);
 	load_end_of_chain(round);
 
 	LedgerWorkBegin();
 	ScanUnsealed(round->snapshot, seal_row, round);
+	end_batch(round);
 	if (round->unsealed > 0)
 		seal_sorted(round);
 	ScanSaveMarks();

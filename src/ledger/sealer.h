@@ -166,7 +166,7 @@ typedef struct SealItem
 	uint64		xid;
 	uint64		entry_id;
 	uint8		hash[BW_SHA256_LEN];
-	uint8		chain[BW_SHA256_LEN];	/* of a manifest */
+	uint8		digest[BW_SHA256_LEN];	/* of a manifest */
 	uint32		first;
 	uint32		count;
 	uint32		kind;

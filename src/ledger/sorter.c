@@ -31,7 +31,7 @@ typedef struct Manifest
 {
 	uint32		first;
 	uint32		count;
-	uint8		chain[BW_SHA256_LEN];
+	uint8		digest[BW_SHA256_LEN];
 } Manifest;
 
 /* A row of the spilled sort: the key in bytes that compare as it does, then the rest. */
@@ -131,7 +131,7 @@ next_spilled(Sorter *sorter, SealItem *item)
 	{
 		item->first = row->manifest.first;
 		item->count = row->manifest.count;
-		memcpy(item->chain, row->manifest.chain, BW_SHA256_LEN);
+		memcpy(item->digest, row->manifest.digest, BW_SHA256_LEN);
 	}
 	return true;
 }
@@ -167,7 +167,8 @@ grown(void *array, Size *cap, Size size)
 static bool
 memory_is_full(const Sorter *sorter)
 {
-	Size		used = sorter->n * (sizeof(Plain) + sizeof(Plain *)) + sorter->nmanifests * sizeof(Manifest);
+	Size		item = sizeof(Plain) + (sorter->in_order ? 0 : sizeof(Plain *));
+	Size		used = sorter->n * item + sorter->nmanifests * sizeof(Manifest);
 
 	return sorter->n >= LEAST_ITEMS && used > (Size) maintenance_work_mem * 1024;
 }
@@ -184,7 +185,7 @@ SorterAdd(Sorter *sorter, const SealItem *item)
 	{
 		manifest.first = item->first;
 		manifest.count = item->count;
-		memcpy(manifest.chain, item->chain, BW_SHA256_LEN);
+		memcpy(manifest.digest, item->digest, BW_SHA256_LEN);
 	}
 	if (sorter->spilled == NULL && memory_is_full(sorter))
 		begin_spilling(sorter);
@@ -250,7 +251,7 @@ SorterNext(Sorter *sorter, SealItem *item)
 
 		item->first = manifest->first;
 		item->count = manifest->count;
-		memcpy(item->chain, manifest->chain, BW_SHA256_LEN);
+		memcpy(item->digest, manifest->digest, BW_SHA256_LEN);
 	}
 	return true;
 }

@@ -19,6 +19,7 @@
 
 #define TILE_LEN	256
 #define HOT_TILES	64			/* whose hashes are kept */
+#define BATCH_BYTES	(64 * 1024)
 
 /* A tile that has not met all its leaves. */
 typedef struct OpenTile
@@ -31,6 +32,30 @@ typedef struct OpenTile
 	uint64		used;
 	uint64		bits[TILE_LEN / 64];
 } OpenTile;
+
+/* What is known of an entry. */
+typedef struct Subject
+{
+	bw_leaf		leaf;			/* its strings are gone */
+	bw_hash		hash;
+	int64		leaf_index;
+	int64		entry_id;
+	bool		unsealed;
+	bool		in_run;			/* its sequence is among those of its sealed transaction */
+	const uint8 *mac;
+	bool		content;		/* is there to be checked */
+} Subject;
+
+/* Entries that are hashed together. */
+typedef struct Batch
+{
+	int			n;
+	Subject		subject[BW_MANY];	/* all of one MAC epoch */
+	bw_bytes	record[BW_MANY];	/* in bytes, as are contents */
+	bw_bytes	content[BW_MANY];
+	Size		used;
+	uint8		bytes[BATCH_BYTES];
+} Batch;
 
 typedef struct Entries
 {
@@ -54,17 +79,8 @@ typedef struct Entries
 
 	List	   *missing_keys;	/* MAC epochs that were told of */
 	TidSet	   *rows;			/* of the segment at hand, if it has indexes */
+	Batch		batch;
 } Entries;
-
-/* What is known of the entry at hand. */
-typedef struct Subject
-{
-	const VerifyRow *row;
-	bw_leaf		leaf;
-	bw_hash		hash;
-	int64		leaf_index;
-	int64		entry_id;
-} Subject;
 
 /* --- tiles ---------------------------------------------------------------------------- */
 
@@ -291,29 +307,31 @@ check_fields(Verify *v, Entries *e, const Subject *s, const bw_bytes *bytes)
 }
 
 static void
-check_content(Verify *v, Entries *e, const Subject *s)
+check_content(Verify *v, Entries *e, const Subject *s, const bw_bytes *bytes, const bw_hash digest)
 {
-	bw_bytes	bytes;
-	bw_hash		digest;
-	const char *why;
-
-	if (s->row->nulls[1])
-	{
-		NumberSortAdd(e->gone, s->entry_id, s->leaf_index);
-		if (records_erasure(&s->leaf))
-			VerifyProblem(v, s->leaf_index, s->entry_id, "it records an erasure, and its own content is gone");
-		return;
-	}
-	if (!VerifyBytes(v, s->row, 1, &bytes, &why))
-	{
-		VerifyProblem(v, s->leaf_index, s->entry_id, "its content cannot be read: %s", why);
-		return;
-	}
-	bw_sha256(bytes.data, bytes.len, digest);
 	if (memcmp(digest, s->leaf.content_digest, BW_SHA256_LEN) != 0)
 		VerifyProblem(v, s->leaf_index, s->entry_id, "its content is not the one that was recorded");
 	else
-		check_fields(v, e, s, &bytes);
+		check_fields(v, e, s, bytes);
+}
+
+/* The content of a row; false: there is none, or none that can be read. */
+static bool
+take_content(Verify *v, Entries *e, const Subject *s, const VerifyRow *row, bw_bytes *bytes)
+{
+	const char *why;
+
+	if (!row->nulls[1])
+	{
+		if (VerifyBytes(v, row, 1, bytes, &why))
+			return true;
+		VerifyProblem(v, s->leaf_index, s->entry_id, "its content cannot be read: %s", why);
+		return false;
+	}
+	NumberSortAdd(e->gone, s->entry_id, s->leaf_index);
+	if (records_erasure(&s->leaf))
+		VerifyProblem(v, s->leaf_index, s->entry_id, "it records an erasure, and its own content is gone");
+	return false;
 }
 
 /* Every content that is gone is named by an entry that records its erasure. */
@@ -342,24 +360,25 @@ finish_erasure(Verify *v, Entries *e)
 
 /* --- entries ------------------------------------------------------------------------------------ */
 
-static void
-check_mac(Verify *v, Entries *e, const Subject *s, const uint8 *mac)
+/* The MACs of a batch from its hashes; false: their key cannot be had, which is told once. */
+static bool
+make_macs(Verify *v, Entries *e, uint8 (*macs)[BW_SHA256_LEN])
 {
-	uint8		expected[LEDGER_MAC_LEN];
+	Batch	   *batch = &e->batch;
+	uint32		epoch = batch->subject[0].leaf.mac_epoch;
 	MemoryContext caller;
 
-	if (LedgerMac(s->leaf.mac_epoch, s->hash, expected))
-	{
-		if (memcmp(mac, expected, LEDGER_MAC_LEN) != 0)
-			VerifyProblem(v, s->leaf_index, s->entry_id, "its authentication code is wrong");
-		return;
-	}
-	if (list_member_int(e->missing_keys, (int) s->leaf.mac_epoch))
-		return;
-	VerifyProblem(v, NO_LEAF, NO_ENTRY, "authentication codes of epoch %u cannot be checked: their key cannot be had", s->leaf.mac_epoch);
+	for (int i = 0; i < batch->n; i++)
+		memcpy(macs[i], batch->subject[i].hash, BW_SHA256_LEN);
+	if (LedgerMacs(epoch, batch->n, macs))
+		return true;
+	if (list_member_int(e->missing_keys, (int) epoch))
+		return false;
+	VerifyProblem(v, NO_LEAF, NO_ENTRY, "authentication codes of epoch %u cannot be checked: their key cannot be had", epoch);
 	caller = MemoryContextSwitchTo(v->context);
-	e->missing_keys = lappend_int(e->missing_keys, (int) s->leaf.mac_epoch);
+	e->missing_keys = lappend_int(e->missing_keys, (int) epoch);
 	MemoryContextSwitchTo(caller);
+	return false;
 }
 
 /* Where the entry's transaction is. */
@@ -388,31 +407,87 @@ is_own(const Verify *v, const bw_leaf *leaf)
 static void
 check_place(Verify *v, Entries *e, Subject *s)
 {
-	if (e->unsealed && is_own(v, &s->leaf))
+	if (s->unsealed && is_own(v, &s->leaf))
 		v->pending++;
-	else if (e->unsealed)
+	else if (s->unsealed)
 		PendingAdd(e->pending, &s->leaf, s->hash);
-	else if (s->leaf.sequence > e->run_count)
+	else if (!s->in_run)
 		VerifyProblem(v, NO_LEAF, s->entry_id, "it is in no block: it was not there when its transaction was sealed");
 	else
 		meet(v, e, s);
 }
 
 static void
+end_batch(Verify *v, Entries *e)
+{
+	Batch	   *batch = &e->batch;
+	uint8		hashes[BW_MANY][BW_SHA256_LEN];
+	bool		key;
+
+	if (batch->n == 0)
+		return;
+	bw_leaf_hash_many(v->log->log_id.data, batch->record, batch->n, hashes);
+	for (int i = 0; i < batch->n; i++)
+		memcpy(batch->subject[i].hash, hashes[i], BW_SHA256_LEN);
+	key = make_macs(v, e, hashes);
+	for (int i = 0; i < batch->n; i++)
+		if (key && memcmp(batch->subject[i].mac, hashes[i], LEDGER_MAC_LEN) != 0)
+			VerifyProblem(v, batch->subject[i].leaf_index, batch->subject[i].entry_id, "its authentication code is wrong");
+	bw_sha256_many(batch->content, batch->n, hashes);
+	for (int i = 0; i < batch->n; i++)
+	{
+		if (batch->subject[i].content)
+			check_content(v, e, &batch->subject[i], &batch->content[i], hashes[i]);
+		check_place(v, e, &batch->subject[i]);
+	}
+	batch->n = 0;
+	batch->used = 0;
+}
+
+static bw_bytes
+copy_to_batch(Batch *batch, const uint8 *data, Size len)
+{
+	uint8	   *copy = batch->bytes + batch->used;
+
+	memcpy(copy, data, len);
+	batch->used += len;
+	return (bw_bytes) {copy, len};
+}
+
+static void
+add_to_batch(Verify *v, Entries *e, const Subject *s, const bw_bytes *record, const bw_bytes *content)
+{
+	Batch	   *batch = &e->batch;
+	Subject    *mine;
+
+	if (batch->n == BW_MANY || record->len + content->len > BATCH_BYTES - batch->used ||
+		(batch->n > 0 && batch->subject[0].leaf.mac_epoch != s->leaf.mac_epoch))
+		end_batch(v, e);
+	mine = &batch->subject[batch->n];
+	*mine = *s;
+	batch->record[batch->n] = copy_to_batch(batch, record->data, record->len);
+	mine->mac = batch->record[batch->n].data + record->len - LEDGER_MAC_LEN;
+	batch->record[batch->n].len -= LEDGER_MAC_LEN;
+	batch->content[batch->n] = copy_to_batch(batch, content->data, content->len);
+	batch->n++;
+}
+
+static void
 check_entry(Verify *v, const VerifyRow *row, void *arg)
 {
 	Entries    *e = arg;
-	Subject		s = {row, .leaf_index = NO_LEAF, .entry_id = NO_ENTRY};
-	bw_bytes	bytes;
+	Subject		s = {.leaf_index = NO_LEAF, .entry_id = NO_ENTRY};
+	bw_bytes	record;
+	bw_bytes	content = {(const uint8 *) "", 0};
 	ssize_t		len = -1;
 	const char *why = "it is none";
 
 	v->entries++;
 	if (e->rows != NULL)
 		TidSetAdd(e->rows, &row->root);
-	if (!row->nulls[0] && VerifyBytes(v, row, 0, &bytes, &why) && bytes.len > LEDGER_MAC_LEN)
-		len = bw_leaf_parse(bytes.data, bytes.len - LEDGER_MAC_LEN, &s.leaf);
-	if (len < 0 || (Size) len + LEDGER_MAC_LEN != bytes.len)
+	if (!row->nulls[0] && VerifyBytes(v, row, 0, &record, &why) && record.len > LEDGER_MAC_LEN)
+		len = bw_leaf_parse(record.data, record.len - LEDGER_MAC_LEN, &s.leaf);
+	if (len < 0 || (Size) len + LEDGER_MAC_LEN != record.len)
 	{
 		VerifyProblem(v, NO_LEAF, NO_ENTRY, "the record in row (%u,%u) of \"%s\" cannot be read: %s",
 					  ItemPointerGetBlockNumber(&row->tid), ItemPointerGetOffsetNumber(&row->tid),
@@ -420,13 +495,22 @@ check_entry(Verify *v, const VerifyRow *row, void *arg)
 		return;
 	}
 	s.entry_id = (int64) s.leaf.entry_id;
-	bw_leaf_hash(v->log->log_id.data, bytes.data, (Size) len, s.hash);
 	locate(v, e, &s.leaf);
-	if (!e->unsealed && s.leaf.sequence <= e->run_count)
+	s.unsealed = e->unsealed;
+	s.in_run = !e->unsealed && s.leaf.sequence <= e->run_count;
+	if (s.in_run)
 		s.leaf_index = (int64) (e->run_first + s.leaf.sequence - 1);
-	check_mac(v, e, &s, bytes.data + len);
-	check_content(v, e, &s);
-	check_place(v, e, &s);
+	s.content = take_content(v, e, &s, row, &content);
+	if (s.content && content.len > BATCH_BYTES / 2)
+	{
+		bw_hash		digest;
+
+		bw_sha256(content.data, content.len, digest);
+		check_content(v, e, &s, &content, digest);
+		s.content = false;
+		content.len = 0;
+	}
+	add_to_batch(v, e, &s, &record, &content);
 }
 
 static void
@@ -435,6 +519,7 @@ check_segment(Verify *v, Entries *e, Relation segment)
 	if (segment->rd_rel->relhasindex)
 		e->rows = TidSetMake(v, RelationGetNumberOfBlocks(segment));
 	VerifyScan(v, segment, check_entry, e);
+	end_batch(v, e);
 	if (e->rows == NULL)
 		return;
 	VerifyIndexes(v, segment, e->rows);

@@ -21,7 +21,7 @@ typedef struct PendingEntry
 	uint32		count;
 	uint8		flags;
 	bw_hash		hash;
-	bw_hash		chain;
+	bw_hash		manifest_digest;
 } PendingEntry;
 
 #define KEY_LEN		16			/* incarnation, xid, sequence */
@@ -59,7 +59,7 @@ PendingAdd(VerifyPending *pending, const bw_leaf *leaf, const bw_hash hash)
 	entry.first = leaf->manifest_first;
 	entry.count = leaf->manifest_count;
 	memcpy(entry.hash, hash, BW_HASH_LEN);
-	memcpy(entry.chain, leaf->chain, BW_HASH_LEN);
+	memcpy(entry.manifest_digest, leaf->manifest_digest, BW_HASH_LEN);
 	bw_put_uint(&key, entry.incarnation, 4);
 	bw_put_uint(&key, entry.xid, 8);
 	bw_put_uint(&key, entry.sequence, 4);
@@ -75,7 +75,7 @@ typedef struct Transaction
 	uint32		sequence;		/* of the entry before */
 	uint32		first;			/* of those that no manifest covers so far */
 	bool		whole;			/* none of them is missing */
-	bw_hash		chain;
+	bw_sha256_state before;		/* over the hashes of those */
 } Transaction;
 
 static void
@@ -94,6 +94,7 @@ begin_group(Transaction *group, const PendingEntry *entry)
 	group->xid = entry->xid;
 	group->first = 1;
 	group->whole = true;
+	bw_sha256_begin(&group->before);
 }
 
 static void
@@ -102,6 +103,7 @@ add_entry(Verify *v, Transaction *group, const PendingEntry *entry)
 	bool		covers = (entry->flags & (BW_LEAF_ALONE | BW_LEAF_MANIFEST)) != 0;
 	uint32		count = (entry->flags & BW_LEAF_ALONE) ? 1 : entry->count;
 	uint32		first = (entry->flags & BW_LEAF_ALONE) ? entry->sequence : entry->first;
+	bw_hash		digest;
 
 	if (entry->sequence == group->sequence)
 	{
@@ -117,16 +119,18 @@ add_entry(Verify *v, Transaction *group, const PendingEntry *entry)
 	group->sequence = entry->sequence;
 	if (!covers)
 	{
-		bw_chain_add(group->chain, entry->hash);
+		bw_sha256_add(&group->before, entry->hash, BW_HASH_LEN);
 		return;
 	}
+	if (!(entry->flags & BW_LEAF_ALONE))
+		bw_sha256_end(&group->before, digest);
 	/* what is missing has been told; the rest must be as the manifest says */
 	if (group->whole && (first != group->first || count != entry->sequence - group->first + 1 ||
-						 (!(entry->flags & BW_LEAF_ALONE) && !bw_equal(entry->chain, group->chain, BW_HASH_LEN))))
+						 (!(entry->flags & BW_LEAF_ALONE) && !bw_equal(entry->manifest_digest, digest, BW_HASH_LEN))))
 		VerifyProblem(v, NO_LEAF, (int64) entry->entry_id, "its manifest is not that of its transaction");
 	group->first = entry->sequence + 1;
 	group->whole = true;
-	memset(group->chain, 0, sizeof(group->chain));
+	bw_sha256_begin(&group->before);
 }
 
 void

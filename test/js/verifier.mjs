@@ -248,7 +248,7 @@ export function parseRecord(bytes) {
   if (flags & 16) record.assumedBy = r.string().toString();
   record.action = code ? actions[code] : r.string().toString();
   record.entityType = r.string().toString();
-  if (flags & 32) record.manifest = { first: r.varint(), count: r.varint(), chain: r.take(32) };
+  if (flags & 32) record.manifest = { first: r.varint(), count: r.varint(), digest: r.take(32) };
   r.end();
   return record;
 }

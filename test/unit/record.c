@@ -64,7 +64,7 @@ full_leaf(void)
 	memset(leaf.content_digest, 0x11, sizeof(leaf.content_digest));
 	memset(leaf.actor, 0x22, sizeof(leaf.actor));
 	memset(leaf.tenant, 0x33, sizeof(leaf.tenant));
-	memset(leaf.chain, 0x44, sizeof(leaf.chain));
+	memset(leaf.manifest_digest, 0x44, sizeof(leaf.manifest_digest));
 	return leaf;
 }
 
@@ -96,7 +96,7 @@ leaf_equal(const bw_leaf *a, const bw_leaf *b)
 		memcmp(a->tenant, b->tenant, 16) == 0 && same(a->affiliation, b->affiliation) && same(a->role, b->role) &&
 		same(a->assumed_by, b->assumed_by) && same(a->action_name, b->action_name) &&
 		same(a->entity_type, b->entity_type) && a->manifest_first == b->manifest_first &&
-		a->manifest_count == b->manifest_count && memcmp(a->chain, b->chain, 32) == 0;
+		a->manifest_count == b->manifest_count && memcmp(a->manifest_digest, b->manifest_digest, 32) == 0;
 }
 
 static bool
@@ -237,7 +237,7 @@ test_manifest(void)
 
 	leaf.flags &= ~BW_LEAF_MANIFEST;
 	len = encode(&leaf, record);
-	len = bw_leaf_add_manifest(record, len, leaf.manifest_first, leaf.manifest_count, leaf.chain);
+	len = bw_leaf_add_manifest(record, len, leaf.manifest_first, leaf.manifest_count, leaf.manifest_digest);
 	ok(len == expected_len && memcmp(record, expected, len) == 0, "a manifest is added to an encoded record");
 
 	leaf = small_leaf();
@@ -298,19 +298,13 @@ test_hashes(void)
 	uint8_t		log_id[16] = {1, 2, 3},
 				input[1 + 16 + 4] = {0},
 				expected[32],
-				hash[32],
-				chain[32] = {0},
-				both[64] = {0};
+				hash[32];
 
 	memcpy(input + 1, log_id, 16);
 	memcpy(input + 17, "abcd", 4);
 	bw_sha256(input, sizeof(input), expected);
 	bw_leaf_hash(log_id, "abcd", 4, hash);
 	ok(memcmp(hash, expected, 32) == 0, "a leaf's hash is H(0x00, log id, record)");
-	memcpy(both + 32, hash, 32);
-	bw_sha256(both, 64, expected);
-	bw_chain_add(chain, hash);
-	ok(memcmp(chain, expected, 32) == 0, "a link of the chain is H(link before, leaf's hash)");
 }
 
 /* --- contents ------------------------------------------------------------------------- */
