@@ -365,6 +365,36 @@ SELECT entity_type, entity_id, source, tenant_id, affiliation, actor_id, actor_e
 	route, request_id, client_addr
 FROM bulwark.ledger WHERE entity_type LIKE 'capture.by\_%' AND action = 'insert' ORDER BY entry_id;
 
+-- L18: who lets go of the identity in the very statement is its actor all the same
+CREATE TABLE unprotected (id int PRIMARY KEY);
+GRANT ALL ON unprotected TO capture_service;
+SELECT bulwark.audit('unprotected');
+SET SESSION AUTHORIZATION capture_service;
+BEGIN;
+SELECT count(bulwark.assume(capture.id(101), capture.id(1))) AS assumed;
+INSERT INTO by_id VALUES (11, capture.id(1)) RETURNING bulwark.release();
+COMMIT;
+BEGIN;
+SELECT count(bulwark.assume(capture.id(101), capture.id(1))) AS assumed;
+WITH added AS (INSERT INTO by_id VALUES (12, capture.id(1)) RETURNING 1) SELECT set_config('bulwark.ticket', '', true) FROM added;
+SELECT count(*) AS "sees nothing" FROM by_id;
+INSERT INTO unprotected VALUES (1);
+COMMIT;
+BEGIN;
+SELECT count(bulwark.assume(capture.id(101), capture.id(1))) AS assumed;
+INSERT INTO by_id VALUES (13, capture.id(1));
+COMMIT;
+INSERT INTO unprotected VALUES (2);
+RESET SESSION AUTHORIZATION;
+SELECT entity_type, entity_id, tenant_id, actor_email, actor_proof, assumed_by, metadata FROM bulwark.ledger
+WHERE entity_type = 'capture.unprotected' AND source = 'captured' OR entity_type = 'capture.by_id' AND entity_id LIKE '1_' ORDER BY entity_type, entity_id;
+
+-- L30: a row that gets another affiliation is gone there, with what it held there, and new here
+INSERT INTO by_key VALUES (20, '4201', 'north');
+UPDATE by_key SET place = 'south' WHERE id = 20;
+UPDATE by_key SET place = NULL WHERE id = 20;
+SELECT action, tenant_id, affiliation, old, new FROM bulwark.ledger WHERE entity_type = 'capture.by_key' AND entity_id = '20' ORDER BY entry_id;
+
 -- L28: what an application asserts begins with app:, is bounded, and marked.
 SELECT attempt($$SELECT bulwark.ledger_record('insert', 'public.customer')$$) AS "a system action",
 	attempt($$SELECT bulwark.ledger_record('app:', 'x')$$) AS "no action",

@@ -129,6 +129,44 @@ ALTER SCHEMA guarded RENAME TO watched;
 SET search_path = watched, public;
 SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to FROM definitions
 WHERE metadata->>'command' = 'ALTER SCHEMA' AND metadata->>'renamed_to' LIKE 'watched.%' ORDER BY 1;
+-- schema public as well, which was there before the first of all others
+CREATE TABLE public.guarded_public (id int PRIMARY KEY);
+SELECT bulwark.audit('public.guarded_public');
+BEGIN;
+ALTER SCHEMA public RENAME TO hidden;
+SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to FROM definitions
+WHERE metadata->>'command' = 'ALTER SCHEMA' AND entity_type = 'public.guarded_public';
+ROLLBACK;
+DROP TABLE public.guarded_public;
+
+-- L11: what records is audit()'s own trigger, of a table that it knows, and no other
+CREATE TABLE unknown (id int PRIMARY KEY);
+CREATE TRIGGER records AFTER INSERT ON unknown FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+CREATE TRIGGER records_truncate AFTER TRUNCATE ON unknown EXECUTE FUNCTION bulwark_internal.capture_truncate();
+INSERT INTO unknown VALUES (1);
+TRUNCATE unknown;
+DROP TRIGGER records ON unknown;
+INSERT INTO unknown VALUES (1);
+CREATE TRIGGER again AFTER INSERT ON account FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+INSERT INTO account (id) VALUES (6);
+DROP TRIGGER again ON account;
+
+-- L3: a trigger of that name that does something else, on a table that becomes audited
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER zzz_bulwark_ledger AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW EXECUTE FUNCTION nothing();
+SELECT bulwark.audit('unknown');
+CREATE OR REPLACE TRIGGER zzz_bulwark_ledger AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW WHEN (false) EXECUTE FUNCTION bulwark_internal.capture();
+SELECT bulwark.audit('unknown');
+CREATE TABLE call_4 (LIKE call);
+CREATE TRIGGER zzz_bulwark_ledger AFTER INSERT ON call_4 FOR EACH ROW EXECUTE FUNCTION nothing();
+ALTER TABLE call ATTACH PARTITION call_4 FOR VALUES IN (4);
+DROP TRIGGER zzz_bulwark_ledger ON unknown;
+-- as a dump brings it, it is taken for what it is
+CREATE TRIGGER zzz_bulwark_ledger AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+SELECT bulwark.audit('unknown');
+INSERT INTO unknown VALUES (2);
+SELECT action, entity_id FROM bulwark.ledger WHERE entity_type = 'watched.unknown' AND source = 'captured';
+
 SELECT bulwark.audit_stop('account');
 ALTER TABLE account DISABLE TRIGGER ALL;
 ALTER TABLE account ADD d int;

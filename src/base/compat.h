@@ -242,15 +242,20 @@ BwFindSetting(const char *name)
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #define BW_OWNS_DATABASE(dbid, roleid) \
 	object_ownercheck(DatabaseRelationId, (dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	object_ownercheck(RelationRelationId, (relid), (roleid))
+#define BW_MAY_USE_SCHEMA(schema, roleid) \
+	(object_aclcheck(NamespaceRelationId, (schema), (roleid), ACL_USAGE) == ACLCHECK_OK)
 #else
 #define BW_OWNS_DATABASE(dbid, roleid) \
 	pg_database_ownercheck((dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	pg_class_ownercheck((relid), (roleid))
+#define BW_MAY_USE_SCHEMA(schema, roleid) \
+	(pg_namespace_aclcheck((schema), (roleid), ACL_USAGE) == ACLCHECK_OK)
 #endif
 
 /* What GRANT of a role says beside the roles, as DefElems: 16 has more than ADMIN. */

@@ -85,21 +85,39 @@ engine(void)
 	return &chosen;
 }
 
-/* The last one or two blocks of a message, with its padding; how many. */
-static size_t
-make_tail(const bw_bytes *message, uint64_t before, uint8_t tail[2 * BLOCK_LEN])
+/* A message in its lane. */
+typedef struct Lane
+{
+	const uint8_t *data;
+	size_t		whole;			/* blocks of data, ... */
+	size_t		blocks;			/* ... and with those of the tail */
+	uint8_t		tail[2 * BLOCK_LEN];
+} Lane;
+
+/* The tail is what is left of the message, a one, zeros and the number of bits. */
+static void
+begin_lane(Lane *lane, const bw_bytes *message, uint64_t before)
 {
 	size_t		rest = message->len % BLOCK_LEN;
-	size_t		blocks = rest + 9 <= BLOCK_LEN ? 1 : 2;
-	uint64_t	bits = (before + message->len) * 8;
+	uint64_t	bits = __builtin_bswap64((before + message->len) * 8);
 
+	lane->data = message->data;
+	lane->whole = message->len / BLOCK_LEN;
+	lane->blocks = lane->whole + (rest + 9 <= BLOCK_LEN ? 1 : 2);
+	memset(lane->tail, 0, sizeof(lane->tail));
 	if (rest > 0)
-		memcpy(tail, message->data + message->len - rest, rest);
-	tail[rest] = 0x80;
-	memset(tail + rest + 1, 0, blocks * BLOCK_LEN - rest - 1);
-	for (int i = 1; bits > 0; i++, bits >>= 8)
-		tail[blocks * BLOCK_LEN - i] = (uint8_t) bits;
-	return blocks;
+		memcpy(lane->tail, message->data + message->len - rest, rest);
+	lane->tail[rest] = 0x80;
+	memcpy(lane->tail + (lane->blocks - lane->whole) * BLOCK_LEN - sizeof(bits), &bits, sizeof(bits));
+}
+
+static inline const uint8_t *
+block_of(const Lane *lane, size_t block)
+{
+	if (block < lane->whole)
+		return lane->data + block * BLOCK_LEN;
+	/* one that has ended goes on with what does not matter */
+	return lane->tail + (block - lane->whole) % 2 * BLOCK_LEN;
 }
 
 static void
@@ -130,42 +148,39 @@ worth_lanes(const bw_bytes *messages, size_t n)
 	return all >= FEWEST * most;
 }
 
-/* At most as many messages as there are lanes; idle lanes hash what does not matter. */
+/* At most as many messages as there are lanes; idle ones do the first again. */
 static void
 hash_lanes(const Engine *e, const Begin *begin, const bw_bytes *messages, size_t n, uint8_t (*out)[BW_SHA256_LEN])
 {
-	uint32_t	state[8 * MOST_LANES];
-	uint8_t		tail[MOST_LANES][2 * BLOCK_LEN];
-	size_t		whole[MOST_LANES];	/* blocks before the tail */
-	size_t		blocks[MOST_LANES];
+	uint32_t	state[8 * MOST_LANES] __attribute__((aligned(4 * MOST_LANES)));
+	Lane		lanes[MOST_LANES];
 	const uint8_t *at[MOST_LANES];
 	size_t		most = 0;
 
-	for (size_t lane = 0; lane < n; lane++)
+	for (size_t i = 0; i < n; i++)
 	{
-		whole[lane] = messages[lane].len / BLOCK_LEN;
-		blocks[lane] = whole[lane] + make_tail(&messages[lane], begin->bytes, tail[lane]);
-		most = blocks[lane] > most ? blocks[lane] : most;
+		begin_lane(&lanes[i], &messages[i], begin->bytes);
+		most = lanes[i].blocks > most ? lanes[i].blocks : most;
 	}
-	memset(tail[n], 0, n < e->lanes ? BLOCK_LEN : 0);
 	for (size_t i = 0; i < 8; i++)
 		for (size_t lane = 0; lane < e->lanes; lane++)
 			state[i * e->lanes + lane] = begin->h[i];
 
 	for (size_t block = 0; block < most; block++)
 	{
-		for (size_t lane = 0; lane < e->lanes; lane++)
-			at[lane] = lane >= n ? tail[n] : block < whole[lane] ? messages[lane].data + block * BLOCK_LEN :
-				block < blocks[lane] ? tail[lane] + (block - whole[lane]) * BLOCK_LEN : tail[lane];
+		for (size_t i = 0; i < n; i++)
+			at[i] = block_of(&lanes[i], block);
+		for (size_t i = n; i < e->lanes; i++)
+			at[i] = at[0];
 		e->compress(state, at);
-		for (size_t lane = 0; lane < n; lane++)
-			if (block + 1 == blocks[lane])
-				take_digest(state, e->lanes, lane, out[lane]);
+		for (size_t i = 0; i < n; i++)
+			if (block + 1 == lanes[i].blocks)
+				take_digest(state, e->lanes, i, out[i]);
 	}
 	if (begin->bytes > 0)
 	{
 		bw_wipe(state, sizeof(state));	/* of a key */
-		bw_wipe(tail, sizeof(tail));
+		bw_wipe(lanes, sizeof(lanes));
 	}
 }
 

@@ -220,11 +220,12 @@ MayDecommission(void)
 }
 
 bool
-LedgerLivesHere(TimestampTz *since)
+LedgerLivesHere(TimestampTz *since, uint32 *incarnation)
 {
 	enum
 	{
 		Identity_id = 2,
+		Incarnation_number = 1,
 		Incarnation_database_id = 4,
 		Incarnation_started_at = 8
 	};
@@ -250,6 +251,7 @@ LedgerLivesHere(TimestampTz *since)
 	while (!found && PrivateScanNext(&scan))
 	{
 		found = memcmp(DatumGetUUIDP(PrivateScanGet(&scan, Incarnation_database_id, &isnull)), &id, UUID_LEN) == 0;
+		*incarnation = (uint32) DatumGetInt32(PrivateScanGet(&scan, Incarnation_number, &isnull));
 		*since = DatumGetTimestampTz(PrivateScanGet(&scan, Incarnation_started_at, &isnull));
 	}
 	PrivateScanEnd(&scan);
@@ -260,8 +262,9 @@ bool
 LedgerRestoring(void)
 {
 	TimestampTz since;
+	uint32		incarnation;
 
-	return restore && !LedgerLivesHere(&since);
+	return restore && !LedgerLivesHere(&since, &incarnation);
 }
 
 bool

@@ -33,8 +33,8 @@ extern Oid	LedgerExtension(void);
 /* Every ledger table. */
 extern List *LedgerTables(void);
 
-/* Does an incarnation of the log name this very database, and since when? */
-extern bool LedgerLivesHere(TimestampTz *since);
+/* Does an incarnation of the log name this very database; which one first, and when? */
+extern bool LedgerLivesHere(TimestampTz *since, uint32 *incarnation);
 /* Has the log begun: is there anything to keep? */
 extern bool LedgerBegun(void);
 /* May the extension go: by the configuration file, or for want of a log? */

@@ -253,7 +253,10 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subi
 	/* these two come with every look-up and every call */
 	if (access == OAT_NAMESPACE_SEARCH || access == OAT_FUNCTION_EXECUTE)
 		return;
-	if (objectid < FirstNormalObjectId || GuardCommandMode() == GUARD_MAINTAINS || GuardOff())
+	/* what initdb made concerns no ledger, but for schema public, in which tables are */
+	if (objectid < FirstNormalObjectId && classid != NamespaceRelationId)
+		return;
+	if (GuardCommandMode() == GUARD_MAINTAINS || GuardOff())
 		return;
 	check_event(access, classid, objectid, subid, arg);
 	AlteredEvent(access, classid, objectid, subid, arg);

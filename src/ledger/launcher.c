@@ -353,7 +353,7 @@ WorkerInit(void)
 	BackgroundWorker worker = {0};
 
 	DefineCustomIntVariable("bulwark.seal_interval",
-							"Time between rounds of sealing while a database writes ledger entries.",
+							"Time within which ledger entries are sealed after their commit.",
 							NULL, &seal_interval, 1000, 10, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	DefineCustomIntVariable("bulwark.max_workers",

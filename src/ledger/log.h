@@ -111,7 +111,8 @@ typedef struct Bytes
 /* Who did it.  EntryActor fills it for this back end, now. */
 typedef struct EntryActor
 {
-	bool		present;		/* an identity is in force */
+	bool		present;		/* an identity is in force, or was in this transaction */
+	bool		ended;			/* it was */
 	pg_uuid_t	principal;
 	pg_uuid_t	tenant;			/* the identity's */
 	ProofKind	proof;
@@ -123,6 +124,8 @@ typedef struct EntryActor
 } EntryActor;
 /* email is valid until the next statement. */
 extern void EntryActorNow(EntryActor *actor);
+/* The principal's address now, palloc'd; NULL: none. */
+extern char *PrincipalEmail(const pg_uuid_t *principal);
 /* The same without a copy, valid until the next statement. */
 extern const EntryActor *EntryActorPeek(void);
 

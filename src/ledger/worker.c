@@ -1,7 +1,7 @@
 /*
  * worker.c
  *		A sealer's worker: stays in one database as long as that has something to
- *		seal, a round every bulwark.seal_interval, and leaves it then.
+ *		seal, two rounds every bulwark.seal_interval, and leaves it then.
  */
 #include "ledger/sealer.h"
 
@@ -116,9 +116,33 @@ asked_for(void)
 		pg_atomic_read_u64(&here->requested) > pg_atomic_read_u64(&here->served);
 }
 
+/* An entry waits for the round after its commit, and what that takes: a round each half of the interval. */
+static TimestampTz
+next_round(TimestampTz began)
+{
+	return began + (int64) seal_interval * 500;
+}
+
+/*
+ * Steps of upkeep until the next round is due, or somebody waits for it; however busy
+ * that keeps us, one an interval.
+ */
+static void
+keep_up(TimestampTz began)
+{
+	static TimestampTz last = 0;
+
+	if (asked_for() && began - last < (int64) seal_interval * 1000)
+		return;
+	while (SegmentsKeepUp() && !asked_for() && GetCurrentTimestamp() < next_round(began))
+		WorkerCheck();
+	last = GetCurrentTimestamp();
+}
+
 static void
 do_round(void)
 {
+	TimestampTz began = GetCurrentTimestamp();
 	uint64		requested = 0;
 	bool		any;
 
@@ -133,8 +157,8 @@ do_round(void)
 			(void) tasks[i].run();
 	any = seal();
 	publish(requested);
-	while (any && !asked_for() && SegmentsKeepUp())
-		WorkerCheck();
+	if (any)
+		keep_up(began);
 	if (any && am_worker)
 		UpkeepRun();
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -344,7 +368,7 @@ BulwarkSealWorker(Datum arg)
 		if (!busy && !TransactionIdIsValid(ScanOldestPending(&since)) &&
 			GetCurrentTimestamp() - busy_at > LINGER_US)
 			break;
-		wait_for_round(began + (int64) seal_interval * 1000);
+		wait_for_round(next_round(began));
 	}
 	proc_exit(0);
 }

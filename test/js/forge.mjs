@@ -49,7 +49,8 @@ export class Forge {
     this.entries = 0;
     this.xid = 1000n;
     this.before = Buffer.alloc(32);
-    this.shape = Buffer.concat([Buffer.of(1), string('public.t'), varint(1), string('a'), string('text'), Buffer.of(8)]);
+    this.shape = Buffer.concat([Buffer.of(1), string('public.t'), varint(16384), varint(1),
+      string('a'), string('text'), Buffer.of(8), varint(1)]);
     this.shapeId = sha256(this.shape).subarray(0, 16);
   }
 
