@@ -330,31 +330,6 @@ enter_children(const Altered *note)
 
 /* --- settling ------------------------------------------------------------------------------------ */
 
-/* All triggers were switched, ours with them: ours are on again. */
-static void
-switch_on(Oid relid)
-{
-	static char *const triggers[] = {TRIGGER_CAPTURE, TRIGGER_CAPTURE_TRUNCATE};
-	List	   *commands = NIL;
-
-	for (int i = 0; i < lengthof(triggers); i++)
-	{
-		AlterTableCmd *cmd = makeNode(AlterTableCmd);
-
-		if (!OidIsValid(get_trigger_oid(relid, triggers[i], true)))
-			continue;
-		cmd->subtype = AT_EnableAlwaysTrig;
-		cmd->name = triggers[i];
-		commands = lappend(commands, cmd);
-	}
-	LedgerWorkBegin();
-	AlterTableInternal(relid, commands, false);
-	CommandCounterIncrement();
-	LedgerWorkEnd();
-	ereport(NOTICE,
-			(errmsg("triggers of the audit on table \"%s\" stay enabled always", get_rel_name(relid))));
-}
-
 static void
 settle_columns(const Altered *note)
 {
@@ -390,7 +365,8 @@ settle_note(Altered *note)
 			RefuseTriggerChange(&part, "dropping");
 		}
 		if (note->how & ALTERED_SWITCHED)
-			switch_on(note->relid);
+			ereport(NOTICE,
+					(errmsg("triggers of the audit on table \"%s\" stay enabled always", get_rel_name(note->relid))));
 		settle_columns(note);
 	}
 	else if (!(note->how & ALTERED_DROPPED))

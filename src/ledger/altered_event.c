@@ -8,6 +8,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
@@ -20,6 +21,7 @@
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -236,6 +238,35 @@ part_created(Oid classid, Oid objectid)
 		AlteredNote(part.relid, ALTERED_DEFINITION, InvalidOid);
 }
 
+/*
+ * Ours was switched off with all others: on again at once, before anything else that
+ * the command does, since that may run others' code (a CHECK's function, say).
+ */
+static void
+keep_firing(Oid trigger, Oid relid)
+{
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	CommandCounterIncrement();
+	catalog = table_open(TriggerRelationId, RowExclusiveLock);
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "could not find trigger %u", trigger);
+	tuple = heap_copytuple(tuple);
+	((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled = TRIGGER_FIRES_ALWAYS;
+	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+	heap_freetuple(tuple);
+	systable_endscan(scan);
+	table_close(catalog, RowExclusiveLock);
+	CacheInvalidateRelcacheByRelid(relid);
+	CommandCounterIncrement();
+}
+
 static void
 part_altered(Oid classid, Oid objectid)
 {
@@ -250,7 +281,10 @@ part_altered(Oid classid, Oid objectid)
 			 strcmp(NameStr(now.name), NameStr(before.name)) != 0)
 		RefuseTriggerChange(&before, "renaming");
 	else if (now.enabled != TRIGGER_FIRES_ALWAYS)
+	{
+		keep_firing(objectid, before.relid);
 		AlteredNote(before.relid, ALTERED_SWITCHED, InvalidOid);
+	}
 }
 
 static void
