@@ -85,7 +85,7 @@ void
 AlteredNote(Oid relid, AlteredHow how, Oid parent)
 {
 	/* protect() and its like report by themselves what they do. */
-	if (how == ALTERED_DEFINITION && ProtectionWorking())
+	if (how == ALTERED_DEFINITION && ProtectionWorking() && !StrangersRun())
 		return;
 	note_of(relid, parent)->how |= how;
 }

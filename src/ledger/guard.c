@@ -489,10 +489,22 @@ LedgerWorking(void)
  * functions do is not our work: the guard is up while one runs.
  */
 static bool
+commands_are_ours(void)
+{
+	return nwork > 0 || creating_extension || ProtectionWorking();
+}
+
+bool
+StrangersRun(void)
+{
+	return nstrangers > 0;
+}
+
+static bool
 guard_needs_fmgr_hook(Oid function)
 {
 	return (prev_needs_fmgr_hook && prev_needs_fmgr_hook(function)) ||
-		((nwork > 0 || creating_extension) && get_func_rettype(function) == EVENT_TRIGGEROID);
+		(commands_are_ours() && get_func_rettype(function) == EVENT_TRIGGEROID);
 }
 
 static void
@@ -500,7 +512,7 @@ guard_fmgr_hook(FmgrHookEventType event, FmgrInfo *function, Datum *private)
 {
 	if (event == FHET_START)
 	{
-		if ((nwork > 0 || creating_extension) && get_func_rettype(function->fn_oid) == EVENT_TRIGGEROID)
+		if (commands_are_ours() && get_func_rettype(function->fn_oid) == EVENT_TRIGGEROID)
 		{
 			if (nstrangers == MAX_STRANGERS)
 				elog(ERROR, "event triggers are nested too deeply");

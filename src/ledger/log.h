@@ -43,6 +43,8 @@ extern bool LogIsOwn(void);
 extern void LedgerWorkBegin(void);
 extern void LedgerWorkEnd(void);
 extern bool LedgerWorking(void);
+/* Does a function of an event trigger run, which a command of ours fired? */
+extern bool StrangersRun(void);
 /* Does our own install or update script run? */
 extern bool LedgerScriptRuns(void);
 
