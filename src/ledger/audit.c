@@ -185,20 +185,32 @@ column_list(FunctionCallInfo fcinfo, int arg, Oid relid)
 	return names;
 }
 
+/* A column of the primary key that is left out or sealed; NULL: none. */
+static const char *
+hidden_key_column(Oid relid, const Audited *audited)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	const char *found = NULL;
+	ListCell   *lc;
+
+	foreach(lc, list_concat_copy(audited->exclude_columns, audited->sealed_columns))
+		if (bms_is_member(get_attnum(relid, lfirst(lc)) - FirstLowInvalidHeapAttributeNumber, key))
+			found = lfirst(lc);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 /* Entries name their row by its key: that is neither left out nor sealed. */
 static void
 check_columns(Oid relid, const Audited *audited)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	List	   *all = list_concat_copy(audited->exclude_columns, audited->sealed_columns);
+	const char *key = hidden_key_column(relid, audited);
 	ListCell   *lc;
 
-	foreach(lc, all)
-		if (bms_is_member(get_attnum(relid, lfirst(lc)) - FirstLowInvalidHeapAttributeNumber, key))
-			bad_column(psprintf("column \"%s\" is part of the primary key", (char *) lfirst(lc)),
-					   "Entries name their row by the primary key.");
-	table_close(rel, AccessShareLock);
+	if (key != NULL)
+		bad_column(psprintf("column \"%s\" is part of the primary key", key),
+				   "Entries name their row by the primary key.");
 	foreach(lc, audited->sealed_columns)
 	{
 		ListCell   *other;
@@ -508,6 +520,7 @@ bulwark_audit_stop(PG_FUNCTION_ARGS)
 void
 AuditedRequireRecordable(Oid relid)
 {
+	const Audited *audited = AuditedOf(relid);
 	const char *hint;
 	const char *what = obstacle(relid, &hint);
 
@@ -517,6 +530,18 @@ AuditedRequireRecordable(Oid relid)
 				 errmsg("\"%s\" cannot be %s: it is audited, or a child of what is", get_rel_name(relid), what),
 				 errdetail("Its changes would not be recorded."),
 				 errhint("%s", hint)));
+	if (audited != NULL)
+	{
+		const char *key = hidden_key_column(relid, audited);
+
+		if (key != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("column \"%s\" of \"%s\" cannot be part of the primary key: the ledger leaves its values out",
+							key, get_rel_name(relid)),
+					 errdetail("Entries name their row by the primary key."),
+					 errhint("Call bulwark.audit() with other columns first.")));
+	}
 }
 
 void

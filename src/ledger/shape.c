@@ -249,7 +249,10 @@ column_index(const CaptureShape *shape, AttrNumber attno)
 	return -1;
 }
 
-/* The columns that name a row: of the primary key, else of the replica identity. */
+/*
+ * The columns that name a row: of the primary key, else of the replica identity.  Where
+ * one's values are not to be in the ledger, nothing names it.
+ */
 static void
 fill_keys(CaptureShape *shape, Relation rel)
 {
@@ -268,6 +271,12 @@ fill_keys(CaptureShape *shape, Relation rel)
 
 		if (at < 0)
 			continue;
+		if (shape->columns[at].excluded || shape->columns[at].sealed)
+		{
+			shape->nkeys = 0;
+			shape->key_pins = 0;
+			break;
+		}
 		shape->keys[shape->nkeys++] = at;
 		shape->key_pins |= shape->columns[at].pins;
 	}
