@@ -156,7 +156,7 @@ for my $statement (
 	'DELETE FROM bulwark_internal.ledger_audited',
 	'ALTER TABLE bulwark_internal.ledger_log DISABLE ROW LEVEL SECURITY',
 	'DROP TABLE bulwark_internal.ledger_findings',
-	'ALTER TABLE orders DISABLE TRIGGER zzz_bulwark_ledger',
+	'ALTER TABLE public.orders DISABLE TRIGGER zzz_bulwark_ledger',
 	'CREATE OR REPLACE FUNCTION bulwark_internal.capture() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$')
 {
 	for my $command ("SELECT bulwark.audit('victim')", 'CREATE TABLE part_1 PARTITION OF part FOR VALUES IN (1)')
@@ -171,7 +171,7 @@ sql("SELECT bulwark.audit('victim')");
 like(failure("SET my.statement = 'DELETE FROM $segment'; SELECT bulwark.audit_stop('victim')"), qr/is not allowed/, 'L1: within audit_stop()');
 like(failure("SET my.statement = 'DELETE FROM bulwark_internal.ledger_log'; CREATE EXTENSION hstore"), qr/is not allowed/, "L1: within another extension's script");
 sql("SELECT bulwark.audit_stop('victim')");
-is(sql("SET my.statement = 'CREATE TABLE within (id int)'; SELECT bulwark.audit('victim'); SELECT to_regclass('within') IS NOT NULL") =~ /t$/ ? 1 : 0, 1, 'what is no change of the ledger goes on there');
+is(sql("SET my.statement = 'CREATE TABLE public.within (id int)'; SELECT bulwark.audit('victim'); SELECT to_regclass('public.within') IS NOT NULL") =~ /t$/ ? 1 : 0, 1, 'what is no change of the ledger goes on there');
 sql('DROP EVENT TRIGGER intrude_start');
 
 # --- code that runs while triggers are switched -------------------------------------------------------------
