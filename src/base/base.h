@@ -74,6 +74,9 @@ extern void TrustedEnd(TrustedScope *scope);
 extern uint64 TrustedExec(const char *sql, int nargs, const Oid *types,
 						  const Datum *values, const bool *isnull);
 
+/* Is the statement that begins now TrustedExec's?  Asked once, by who looks at all of them. */
+extern bool TrustedTake(void);
+
 /* First column of the first row; *isnull true when there is no row.
  * By-reference values are copied into the caller's context. */
 extern Datum TrustedScalar(const char *sql, int nargs, const Oid *types,

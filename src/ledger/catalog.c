@@ -1,6 +1,6 @@
 /*
  * catalog.c
- *		Statements that edit the server's catalogs.
+ *		Statements that edit the server's catalogs, or our own tables.
  *
  *		A superuser may: and so switch off a trigger of ours, or show the ledger's file
  *		under another name, do something, and put all back.  What is edited cannot be
@@ -11,7 +11,9 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/catalog.h"
+#include "catalog/namespace.h"
 #include "parser/parsetree.h"
+#include "utils/lsyscache.h"
 
 #define EDITED_MAX	64
 
@@ -38,6 +40,13 @@ is_recorded(Oid relid, CmdType command)
 	return false;
 }
 
+static void
+note_recorded(Oid relid, CmdType command)
+{
+	if (nedited < EDITED_MAX)
+		edited[nedited++] = (Edited) {relid, command};
+}
+
 /* Once in a transaction for each catalog and command; 55000 where it cannot be had. */
 static void
 record_edit(Oid relid, CmdType command, const char *name)
@@ -53,54 +62,81 @@ record_edit(Oid relid, CmdType command, const char *name)
 	entry.entity_type = RelationName(relid);
 	entry.metadata = psprintf("{\"command\": \"%s\", \"catalog\": true}", name);
 	LedgerSpoolAndWait(&entry);
-	if (nedited < EDITED_MAX)
-		edited[nedited++] = (Edited) {relid, command};
+	note_recorded(relid, command);
 }
 
-static bool
-is_catalog(Oid relid)
+/*
+ * One of our tables, which our functions change and record: what a statement does to it
+ * is not what they were called for.  In the transaction, for that is what it changes.
+ */
+static void
+record_direct(Oid relid, CmdType command, const char *name)
 {
-	return relid < FirstNormalObjectId && IsCatalogRelationOid(relid);
+	if (!EventServes() || is_recorded(relid, command))
+		return;
+	EventAppend("configuration", RelationName(relid), NULL,
+				psprintf("{\"operation\": \"direct\", \"command\": \"%s\"}", name));
+	note_recorded(relid, command);
 }
 
-/* A plan has been started, and its privileges checked. */
+static void
+record_change(Oid relid, CmdType command, const char *name, bool ours)
+{
+	if (relid >= FirstNormalObjectId)
+	{
+		if (!ours && get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true))
+			record_direct(relid, command, name);
+	}
+	else if (IsCatalogRelationOid(relid))
+		record_edit(relid, command, name);
+}
+
+static const char *
+command_name(CmdType command)
+{
+	switch (command)
+	{
+		case CMD_INSERT:
+			return "INSERT";
+		case CMD_UPDATE:
+			return "UPDATE";
+		case CMD_DELETE:
+			return "DELETE";
+		case CMD_MERGE:
+			return "MERGE";
+		default:
+			return "WITH";
+	}
+}
+
 void
-CatalogPlan(const PlannedStmt *stmt)
+CatalogPlan(const PlannedStmt *stmt, bool ours)
 {
 	ListCell   *lc;
 
 	foreach(lc, stmt->resultRelations)
-	{
-		Oid			relid = rt_fetch(lfirst_int(lc), stmt->rtable)->relid;
-
-		if (unlikely(is_catalog(relid)))
-			record_edit(relid, stmt->commandType,
-						stmt->commandType == CMD_INSERT ? "INSERT" :
-						stmt->commandType == CMD_UPDATE ? "UPDATE" :
-						stmt->commandType == CMD_DELETE ? "DELETE" :
-						stmt->commandType == CMD_SELECT ? "WITH" : "MERGE");
-	}
+		record_change(rt_fetch(lfirst_int(lc), stmt->rtable)->relid, stmt->commandType,
+					  command_name(stmt->commandType), ours);
 }
 
-/* COPY into one, and TRUNCATE, run no plan. */
+/* COPY into one, and TRUNCATE, run no plan.  Who may not gets an error. */
+static void
+utility_target(const RangeVar *target, CmdType command, const char *name)
+{
+	Oid			relid = NamedRelation(target);
+
+	if (OidIsValid(relid) && superuser())
+		record_change(relid, command, name, false);
+}
+
 void
 CatalogUtility(Node *stmt)
 {
 	ListCell   *lc;
 
-	if (IsA(stmt, CopyStmt) && ((CopyStmt *) stmt)->is_from && superuser())
-	{
-		Oid			relid = NamedRelation(((CopyStmt *) stmt)->relation);
-
-		if (OidIsValid(relid) && is_catalog(relid))
-			record_edit(relid, CMD_INSERT, "COPY");
-	}
-	else if (IsA(stmt, TruncateStmt) && superuser())
+	if (IsA(stmt, CopyStmt) && ((CopyStmt *) stmt)->is_from)
+		utility_target(((CopyStmt *) stmt)->relation, CMD_INSERT, "COPY");
+	else if (IsA(stmt, TruncateStmt))
 		foreach(lc, ((TruncateStmt *) stmt)->relations)
-		{
-			Oid			relid = NamedRelation(lfirst_node(RangeVar, lc));
-
-			if (OidIsValid(relid) && is_catalog(relid))
-				record_edit(relid, CMD_UTILITY, "TRUNCATE");
-		}
+			utility_target(lfirst_node(RangeVar, lc), CMD_UTILITY, "TRUNCATE");
 }

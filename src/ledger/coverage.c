@@ -217,7 +217,7 @@ static const char *const trigger_query =
 "  FROM pg_class c,"
 "  (VALUES ('bulwark_guard_row', 'bulwark_internal.ledger_guard()', 31),"
 "    ('bulwark_guard_truncate', 'bulwark_internal.ledger_guard()', 34)) AS w (name, function, type)"
-"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%' AND c.relkind = 'r'"
+"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND (c.relname LIKE 'ledger\\_%' OR c.relname = 'database_identity') AND c.relkind = 'r'"
 "  UNION ALL"
 "  SELECT 'bulwark_internal.ledger_audited'::regclass, 'invalidate', 'bulwark_internal.invalidate()', 60)"
 " SELECT w.relid::regclass::text, CASE"
@@ -230,14 +230,14 @@ static const char *const trigger_query =
 " UNION ALL"
 " SELECT t.tgrelid::regclass::text, format('trigger \"%s\" is not of the ledger''s', t.tgname)"
 " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-" WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%'"
+" WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND (c.relname LIKE 'ledger\\_%' OR c.relname = 'database_identity')"
 "  AND NOT EXISTS (SELECT FROM wanted w WHERE w.relid = t.tgrelid AND w.name = t.tgname)";
 
 /* $1: the tables that there must be. */
 static const char *const table_query =
 "WITH present AS ("
 "  SELECT c.* FROM pg_class c"
-"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%' AND c.relkind NOT IN ('i', 'S', 'c')),"
+"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND (c.relname LIKE 'ledger\\_%' OR c.relname = 'database_identity') AND c.relkind NOT IN ('i', 'S', 'c')),"
 " extension AS (SELECT oid, extowner FROM pg_extension WHERE extname = 'bulwark'),"
 " segment AS (SELECT format('ledger_segment_%s', segment) AS name FROM bulwark_internal.ledger_segments)"
 " SELECT 'bulwark_internal.' || m.name, 'the table is missing'"
@@ -317,7 +317,7 @@ static const char *const stranger_query =
 /* What there must be in any case. */
 static const char *const tables[] = {
 	"ledger_log", "ledger_incarnations", "ledger_keys", "ledger_shapes", "ledger_entries", "ledger_segments",
-	"ledger_tiles", "ledger_blocks", "ledger_stragglers", "ledger_audited", "ledger_starts"
+	"ledger_tiles", "ledger_blocks", "ledger_stragglers", "ledger_audited", "ledger_starts", "database_identity"
 };
 
 static Datum

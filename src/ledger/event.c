@@ -199,6 +199,8 @@ take_event(const AuditEvent *event)
 static void
 event_ExecutorStart(QueryDesc *queryDesc, int eflags)
 {
+	bool		ours = TrustedTake();
+
 	DeniedStatementBegins();
 	PG_TRY();
 	{
@@ -209,7 +211,7 @@ event_ExecutorStart(QueryDesc *queryDesc, int eflags)
 		if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && !IsParallelWorker())
 		{
 			ReadPlan(queryDesc->plannedstmt);
-			CatalogPlan(queryDesc->plannedstmt);
+			CatalogPlan(queryDesc->plannedstmt, ours);
 		}
 	}
 	PG_CATCH();
@@ -269,6 +271,7 @@ event_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	Node	   *stmt = pstmt->utilityStmt;
 	Oid			relation;
 
+	(void) TrustedTake();		/* what the command runs is not */
 	DeniedStatementBegins();
 	relation = IsTransactionState() ? UtilityRelation(stmt) : InvalidOid;
 	PG_TRY();

@@ -39,8 +39,9 @@ extern void DeniedInit(void);
 extern void ReadPlan(const PlannedStmt *stmt);
 extern void ReadUtility(Node *stmt);
 
-/* --- catalog.c: edits of the server's catalogs ------------------------------------ */
-extern void CatalogPlan(const PlannedStmt *stmt);
+/* --- catalog.c: edits of the server's catalogs, and of our tables ------------------ */
+/* A plan has been started, and its privileges checked; ours: it is a statement of our own. */
+extern void CatalogPlan(const PlannedStmt *stmt, bool ours);
 extern void CatalogUtility(Node *stmt);
 
 /* --- command.c: roles, privileges, settings -------------------------------------- */

@@ -46,6 +46,7 @@ PG_FUNCTION_INFO_V1(bulwark_ledger_guard);
 
 #define EXTENSION_NAME		"bulwark"
 #define TABLE_PREFIX		"ledger_"
+#define IDENTITY_TABLE		"database_identity"
 #define TRIGGER_GUARD_ROW		"bulwark_guard_row"
 #define TRIGGER_GUARD_TRUNCATE	"bulwark_guard_truncate"
 
@@ -67,7 +68,9 @@ static fmgr_hook_type prev_fmgr_hook = NULL;
 static bool
 is_ledger_form(Form_pg_class form)
 {
-	return strncmp(NameStr(form->relname), TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 &&
+	/* with another identity this would be another database, and its ledger another's */
+	return (strncmp(NameStr(form->relname), TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 ||
+			strncmp(NameStr(form->relname), IDENTITY_TABLE, strlen(IDENTITY_TABLE)) == 0) &&
 		form->relnamespace == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
 }
 
