@@ -31,6 +31,7 @@ typedef struct DatabaseSlot
 	int			worker_pid;		/* 0: none, SLOT_STARTING: launched */
 	Latch	   *worker_latch;
 	TimestampTz started_at;		/* the worker was asked for */
+	TimestampTz avoided_since;	/* the first statement that avoids us, since the last round; 0: none */
 	TimestampTz waiting_since;	/* dirty and without a worker; 0: not */
 	TimestampTz retry_at;		/* after a failure: not before */
 	int			failed_in_row;
@@ -49,6 +50,11 @@ extern void SlotRelease(Oid database);
 extern DatabaseSlot *SlotNext(int *position);
 /* A visit failed: another is due later, and later still where that fails too. */
 extern void SlotFailed(DatabaseSlot *slot);
+/* A statement wants the database to itself, or has done. */
+extern void SlotAvoid(DatabaseSlot *slot);
+extern void SlotAvoidEnd(DatabaseSlot *slot);
+/* Is it to have it?  Not where statements have kept us away for long; *until: then no more. */
+extern bool SlotIsAvoided(DatabaseSlot *slot, TimestampTz *until);
 /* Who works there now: a pid, 0, SLOT_STARTING. */
 extern int	SlotWorker(DatabaseSlot *slot);
 /* Databases that found the table full: visit all. */

@@ -12,6 +12,7 @@
 #define SLOTS_PIECE		"bulwark databases"
 #define SLOTS			4096	/* a power of two */
 #define RETRY_LIMIT_S	60
+#define AVOID_LIMIT_US	(INT64CONST(10) * USECS_PER_SEC)
 
 typedef struct SlotTable
 {
@@ -38,6 +39,7 @@ slot_clear(DatabaseSlot *slot)
 	SpinLockAcquire(&slot->mutex);
 	slot->worker_pid = 0;
 	slot->worker_latch = NULL;
+	slot->avoided_since = 0;
 	slot->started_at = slot->waiting_since = slot->retry_at = slot->sealed_at = 0;
 	slot->failed_in_row = 0;
 	SpinLockRelease(&slot->mutex);
@@ -172,6 +174,36 @@ SlotFailed(DatabaseSlot *slot)
 	SpinLockRelease(&slot->mutex);
 	pg_atomic_fetch_add_u32(&slot->failures, 1);
 	ConditionVariableBroadcast(&slot->changed);
+}
+
+void
+SlotAvoid(DatabaseSlot *slot)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&slot->mutex);
+	if (slot->avoided_since == 0)
+		slot->avoided_since = now;
+	SpinLockRelease(&slot->mutex);
+	pg_atomic_fetch_add_u32(&slot->avoid, 1);
+}
+
+void
+SlotAvoidEnd(DatabaseSlot *slot)
+{
+	pg_atomic_fetch_sub_u32(&slot->avoid, 1);
+}
+
+/* One statement after the other could keep the ledger from being sealed: a round comes in between. */
+bool
+SlotIsAvoided(DatabaseSlot *slot, TimestampTz *until)
+{
+	if (pg_atomic_read_u32(&slot->avoid) == 0)
+		return false;
+	SpinLockAcquire(&slot->mutex);
+	*until = slot->avoided_since + AVOID_LIMIT_US;
+	SpinLockRelease(&slot->mutex);
+	return GetCurrentTimestamp() < *until;
 }
 
 int
