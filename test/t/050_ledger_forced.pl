@@ -174,6 +174,33 @@ sql("SELECT bulwark.audit_stop('victim')");
 is(sql("SET my.statement = 'CREATE TABLE public.within (id int)'; SELECT bulwark.audit('victim'); SELECT to_regclass('public.within') IS NOT NULL") =~ /t$/ ? 1 : 0, 1, 'what is no change of the ledger goes on there');
 sql('DROP EVENT TRIGGER intrude_start');
 
+# what protect() and its like do is one entry; what is done within them is not theirs
+sql(<<'SQL');
+SELECT bulwark.tenant_create('forced', 'Forced');
+CREATE TABLE protected (id int PRIMARY KEY, v text, tenant uuid);
+CREATE EVENT TRIGGER intrude_end ON ddl_command_end EXECUTE FUNCTION intrude();
+SET my.statement = 'CREATE ROLE forced_within';
+SELECT bulwark.protect('protected', tenant_column => 'tenant');
+DROP EVENT TRIGGER intrude_end;
+SQL
+is(entries(q{action = 'ddl' AND entity_type = 'role' AND entity_id = 'forced_within'}), 'ddl', 'what an event trigger does within protect() has an entry of its own');
+
+# --- our tables, changed directly ---------------------------------------------------------------------------
+my $identity = 'bulwark_internal.database_identity';
+for my $statement ("UPDATE $identity SET id = gen_random_uuid()", "DELETE FROM $identity", "TRUNCATE $identity", "ALTER TABLE $identity RENAME TO x",
+	"DROP TABLE $identity CASCADE", "INSERT INTO $identity DEFAULT VALUES ON CONFLICT (singleton) DO UPDATE SET id = gen_random_uuid()")
+{
+	like(failure($statement), qr/is not allowed|already exists/, "L25: $statement");
+}
+my $direct = q{action = 'configuration' AND metadata->>'operation' = 'direct' AND entity_type};
+is(entries("$direct LIKE 'bulwark_internal.%'"), '', 'what our functions do is not direct');
+sql(q{UPDATE bulwark_internal.tenants SET name = 'Forged' WHERE slug = 'forced'});
+sql(q{BEGIN; UPDATE bulwark_internal.tenants SET name = 'Forced' WHERE slug = 'forced'; ROLLBACK});
+sql(q{DO $$BEGIN DELETE FROM bulwark_internal.roles WHERE false; END$$});
+sql(q{COPY bulwark_internal.roles FROM PROGRAM 'true'});
+is(sql(qq{SELECT string_agg(entity_type || ' ' || (metadata->>'command'), ', ' ORDER BY entry_id) FROM bulwark.ledger WHERE $direct LIKE 'bulwark_internal.%'}),
+	'bulwark_internal.tenants UPDATE, bulwark_internal.roles DELETE, bulwark_internal.roles COPY', 'a statement that changes our tables past our functions is an entry');
+
 # --- code that runs while triggers are switched -------------------------------------------------------------
 sql(<<'SQL');
 CREATE ROLE owner;
@@ -197,6 +224,7 @@ is(entries(q{entity_type = 'public.victim' AND entity_id IN ('2', '3', '99') AND
 	'L4: what a CHECK\'s function does while all triggers are switched off is recorded');
 is(sql(q{SELECT string_agg(DISTINCT tgenabled, '') FROM pg_trigger WHERE tgrelid = 'victim'::regclass AND tgname ~ 'bulwark_ledger'}), 'A', 'L4: ours fire always');
 sql(<<'SQL');
+ALTER TABLE victim DROP CONSTRAINT c;
 CREATE FUNCTION write_within() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN UPDATE victim SET v = 'by event' WHERE id = 1; END$$;
 CREATE EVENT TRIGGER write_within ON ddl_command_end WHEN tag IN ('ALTER TABLE') EXECUTE FUNCTION write_within();
 ALTER TABLE victim DISABLE TRIGGER ALL;
