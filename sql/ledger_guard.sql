@@ -71,6 +71,38 @@ UPDATE account SET mood = 'good' WHERE id = 1;
 DROP TYPE mood CASCADE;
 SELECT entity_type, change, command, rows_before, rows_after, before <> after AS differ FROM newest();
 
+-- through the types of columns: of a composite, an array, a domain, an enum, another table's row type
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN checked AS pair CHECK (VALUE IS NOT NULL);
+CREATE TYPE mood AS ENUM ('sad', 'good');
+CREATE TABLE part (a int, m mood);
+CREATE TABLE whole (id int PRIMARY KEY, p pair, ps checked[], m mood, r part);
+SELECT bulwark.audit('whole');
+INSERT INTO whole VALUES (1, (1, 'x'), ARRAY[(2, 'y')::pair], 'sad', (1, 'sad'));
+CREATE TABLE copied_whole AS SELECT id, p::text, ps::text, m::text, r::text FROM whole;
+ALTER TYPE pair DROP ATTRIBUTE b;
+SELECT d.entity_type, d.change, d.command, d.rows_before, d.rows_after,
+	d.before = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, p, ps, m, r))) FROM copied_whole) AS before,
+	d.after = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, p::text, ps::text, m::text, r::text))) FROM whole) AS after,
+	d.before <> d.after AS differ
+FROM newest() AS d;
+ALTER TYPE pair ADD ATTRIBUTE c int;
+SELECT change, metadata->>'statement' AS statement, before <> after AS differ FROM newest();
+ALTER TYPE mood RENAME VALUE 'sad' TO 'fine';
+SELECT d.change, d.metadata->>'statement' AS statement, d.before <> d.after AS differ,
+	d.after = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, p::text, ps::text, m::text, r::text))) FROM whole) AS after
+FROM newest() AS d;
+ALTER TABLE part DROP a;
+SELECT change, metadata->>'statement' AS statement, before <> after AS differ FROM newest();
+-- nothing of a row changes by it
+ALTER TYPE mood ADD VALUE 'bad';
+ALTER TYPE pair RENAME ATTRIBUTE c TO d;
+ALTER TYPE mood RENAME TO temper;
+SELECT metadata->>'statement' AS statement FROM newest();
+DROP TABLE whole, part, copied_whole;
+DROP DOMAIN checked;
+DROP TYPE pair, temper;
+
 -- the row's order and place do not count, nor does a rewrite that changes nothing
 UPDATE account SET colour = 'red' WHERE id = 1;
 ALTER TABLE account ALTER colour TYPE varchar USING colour;

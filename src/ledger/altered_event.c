@@ -18,6 +18,7 @@
 #include "catalog/pg_policy.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -111,6 +112,23 @@ column_altered(Oid relid, int attnum)
 	AlteredNote(relid, ALTERED_DEFINITION, InvalidOid);
 	if (column != NULL && new_column_name(relid, attnum, &now) && strcmp(column, NameStr(now)) != 0)
 		AlteredColumnName(relid, column, NameStr(now));
+}
+
+/* Of an audited table; or of a composite type, or a row type, that one has. */
+static void
+column_created(Oid relid, int attnum)
+{
+	if (AuditedOf(relid) != NULL)
+		column_altered(relid, attnum);
+	AlteredRowsOfType(get_rel_type_id(relid));
+}
+
+/* Only now is it known that the command may, and still nothing of it is seen. */
+static void
+type_altered(Oid type)
+{
+	if (AlteredCommandRenamesValue())
+		AlteredRowsOfType(type);
 }
 
 static void
@@ -280,9 +298,9 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 		case OAT_POST_CREATE:
 			if (!relation)
 				part_created(classid, objectid);
-			else if (subid != 0 && AuditedOf(objectid) != NULL)
-				column_altered(objectid, subid);
-			else if (subid == 0 && ((ObjectAccessPostCreate *) arg)->is_internal)
+			else if (subid != 0)
+				column_created(objectid, subid);
+			else if (((ObjectAccessPostCreate *) arg)->is_internal)
 				heap_created(objectid);
 			break;
 
@@ -293,6 +311,8 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 				break;
 			else if (classid == NamespaceRelationId)
 				schema_altered(objectid);
+			else if (classid == TypeRelationId)
+				type_altered(objectid);
 			else if (!relation)
 				part_altered(classid, objectid);
 			else if (AuditedOf(objectid) == NULL)
@@ -304,6 +324,8 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 			break;
 
 		case OAT_DROP:
+			if (relation && subid != 0)
+				AlteredRowsOfType(get_rel_type_id(objectid));
 			if (relation && AuditedOf(objectid) != NULL)
 				relation_dropped(objectid, subid);
 			else if (relation && subid == 0)
