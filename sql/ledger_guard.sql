@@ -13,7 +13,7 @@ DROP TABLE bulwark_internal.ledger_log;
 CREATE TABLE account (id int PRIMARY KEY, note text, amount numeric, secret text);
 SELECT bulwark.audit('account', exclude_columns => '{secret}');
 DROP EXTENSION bulwark;
-ALTER TABLE account DISABLE TRIGGER zzz_bulwark_ledger;
+ALTER TABLE account DISABLE TRIGGER "!bulwark_ledger";
 -- L4
 ALTER TABLE account DISABLE TRIGGER ALL;
 SET session_replication_role = replica;
@@ -185,16 +185,17 @@ DROP TRIGGER again ON account;
 
 -- L3: a trigger of that name that does something else, on a table that becomes audited
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-CREATE TRIGGER zzz_bulwark_ledger AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE TRIGGER "!bulwark_ledger" AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW EXECUTE FUNCTION nothing();
 SELECT bulwark.audit('unknown');
-CREATE OR REPLACE TRIGGER zzz_bulwark_ledger AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW WHEN (false) EXECUTE FUNCTION bulwark_internal.capture();
+CREATE OR REPLACE TRIGGER "!bulwark_ledger" AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW WHEN (false) EXECUTE FUNCTION bulwark_internal.capture();
 SELECT bulwark.audit('unknown');
 CREATE TABLE call_4 (LIKE call);
-CREATE TRIGGER zzz_bulwark_ledger AFTER INSERT ON call_4 FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE TRIGGER "!bulwark_ledger" AFTER INSERT ON call_4 FOR EACH ROW EXECUTE FUNCTION nothing();
 ALTER TABLE call ATTACH PARTITION call_4 FOR VALUES IN (4);
-DROP TRIGGER zzz_bulwark_ledger ON unknown;
+DROP TRIGGER "!bulwark_ledger" ON unknown;
 -- as a dump brings it, it is taken for what it is
-CREATE TRIGGER zzz_bulwark_ledger AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+CREATE TRIGGER "!bulwark_ledger" AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+ALTER TABLE unknown DISABLE TRIGGER "!bulwark_ledger";
 SELECT bulwark.audit('unknown');
 INSERT INTO unknown VALUES (2);
 SELECT action, entity_id FROM bulwark.ledger WHERE entity_type = 'watched.unknown' AND source = 'captured';
