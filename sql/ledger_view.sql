@@ -68,6 +68,9 @@ END
 $$;
 SELECT count(*) FROM bulwark.ledger WHERE pg_temp.leak(tenant_id, entity_type, entity_id) AND entity_type = 'public.lv_case';
 ROLLBACK;
+-- nor does a plan count others'
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT 1 FROM bulwark.ledger WHERE entity_id = '1';
+EXPLAIN SELECT 1 FROM bulwark.members;
 -- no identity, no entries
 SELECT count(*) FROM bulwark.ledger;
 -- the tables behind the view are nobody's

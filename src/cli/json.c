@@ -46,9 +46,8 @@ add_value(Parser *p, JsonType type, char *text, size_t len)
 	return json->n++;
 }
 
-/* The length of a UTF-8 sequence that is whole, shortest and no surrogate, or 0. */
-static int
-utf8_length(const unsigned char *s, const unsigned char *end)
+int
+json_utf8_length(const unsigned char *s, const unsigned char *end)
 {
 	int			n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 :
 		s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
@@ -188,7 +187,7 @@ parse_string(Parser *p)
 				return false;
 			continue;
 		}
-		n = utf8_length((unsigned char *) p->at, (unsigned char *) p->end);
+		n = json_utf8_length((unsigned char *) p->at, (unsigned char *) p->end);
 		if (n == 0)
 			return false;
 		memmove(out, p->at, (size_t) n);

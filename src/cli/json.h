@@ -50,6 +50,8 @@ extern const JsonValue *json_next(const Json *json, const JsonValue *value);
  */
 extern const JsonValue *json_get(const Json *json, const JsonValue *object, const char *name, bool *twice);
 /* Does the string equal the text? */
+/* The length of a UTF-8 sequence that is whole, shortest and no surrogate, or 0. */
+extern int	json_utf8_length(const unsigned char *s, const unsigned char *end);
 extern bool json_is(const JsonValue *value, const char *text);
 /* A number without fraction and exponent that fits; false where it is none. */
 extern bool json_integer(const JsonValue *value, int64_t *result);

@@ -97,8 +97,9 @@ try_connect(const ServerOptions *options, const char *password)
 	const char *const keywords[] = {
 		"host", "port", "user", "password", "dbname", "client_encoding", "fallback_application_name", NULL
 	};
+	/* bytes as they are: the ledger's text is UTF-8 whatever the database's encoding is */
 	const char *const values[] = {
-		options->host, options->port, options->user, password, options->dbname, "UTF8", "bulwarkctl", NULL
+		options->host, options->port, options->user, password, options->dbname, "SQL_ASCII", "bulwarkctl", NULL
 	};
 
 	return PQconnectdbParams(keywords, values, 1);

@@ -10,6 +10,7 @@
  *		catalog could be edited like the rest.
  */
 #include "ledger/guard.h"
+#include "ledger/view.h"
 
 #include "access/heapam.h"
 #include "access/table.h"
@@ -17,7 +18,6 @@
 #include "catalog/pg_type.h"
 #include "common/record.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -38,14 +38,6 @@ typedef struct CoverageEvent
 	char	   *what;
 	char	   *renamed_to;		/* or NULL */
 } CoverageEvent;
-
-static char *
-server_text(bw_bytes bytes)
-{
-	char	   *text = pnstrdup((const char *) bytes.data, bytes.len);
-
-	return pg_any_to_server(text, bytes.len, PG_UTF8);
-}
 
 /* A string of a JSON object, or NULL. */
 static char *
@@ -72,7 +64,7 @@ content_metadata(const void *data, Size len)
 	while (bw_content_next(&content, &field))
 	{
 		if (field.tag == BW_TAG_METADATA && field.mode == BW_MODE_PLAIN)
-			return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(server_text(field.value))));
+			return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(LedgerCString(&field.value))));
 	}
 	return NULL;
 }
@@ -99,7 +91,7 @@ event_of(TupleTableSlot *slot)
 		return NULL;
 	event = palloc0(sizeof(CoverageEvent));
 	event->time = leaf.time;
-	event->relation = server_text(leaf.entity_type);
+	event->relation = LedgerCString(&leaf.entity_type);
 	event->what = json_string(metadata, leaf.action == BW_ACTION_DDL ? "change" : "operation");
 	event->renamed_to = json_string(metadata, "renamed_to");
 	return event->what != NULL ? event : NULL;

@@ -8,6 +8,7 @@
  *		tried alone, three times, and then counted instead of written.
  */
 #include "ledger/event.h"
+#include "ledger/sealer.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -135,9 +136,9 @@ any_waited_for(void)
 	return false;
 }
 
-/* Write one group and commit it; how many there were. */
+/* Write one group and commit it; how many there were.  *more: others are left. */
 static int
-write_group(MemoryContext context)
+write_group(MemoryContext context, bool *more)
 {
 	List	   *folded;
 	ListCell   *lc;
@@ -162,7 +163,7 @@ write_group(MemoryContext context)
 	}
 
 	MemoryContextSwitchTo(context);
-	taken = SpoolTake(one_by_one ? 1 : GROUP_MAX);
+	taken = SpoolTake(one_by_one ? 1 : GROUP_MAX, more);
 	folded = SpoolTakeFolded();
 	foreach(lc, taken)
 		write_entry(((SpoolTaken *) lfirst(lc))->record);
@@ -223,17 +224,17 @@ handle_failure(const ErrorData *edata)
 	}
 }
 
-/* write_group, or the handling of its error; false then. */
+/* write_group, or the handling of its error; false: nothing is left, or not to be had now. */
 static bool
-try_group(MemoryContext context, volatile int *n)
+try_group(MemoryContext context, int *written)
 {
+	bool		more = false;
 	volatile bool succeeded = true;
 
-	*n = 0;
 	taken = NIL;
 	PG_TRY();
 	{
-		*n = write_group(context);
+		*written += write_group(context, &more);
 	}
 	PG_CATCH();
 	{
@@ -252,7 +253,9 @@ try_group(MemoryContext context, volatile int *n)
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(context);
 	taken = NIL;
-	return succeeded;
+	if (succeeded && !more)
+		one_by_one = false;
+	return succeeded && more;
 }
 
 int
@@ -260,12 +263,12 @@ SpoolDrain(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context;
+	TimestampTz began = GetCurrentTimestamp();
 	uint64		lost;
 	int			written = 0;
-	volatile int n;
 
 	if (!SpoolPending(MyDatabaseId) || !SpoolHasKey() ||
-		GetCurrentTimestamp() < not_before)
+		began < not_before)
 		return 0;
 	lost = SpoolTakeLost();
 	if (lost > 0)
@@ -273,14 +276,10 @@ SpoolDrain(void)
 				(errmsg("the ledger's spool had no room for " UINT64_FORMAT " entries, nor to count them", lost)));
 
 	context = AllocSetContextCreate(TopMemoryContext, "bulwark spool", ALLOCSET_DEFAULT_SIZES);
-	while (try_group(context, &n))
-	{
-		written += n;
-		if (n == 0)
-			one_by_one = false;
-		if (n == 0 || (n < GROUP_MAX && !one_by_one))
+	/* what a flood adds meanwhile is for the next round: sealing must go on */
+	while (try_group(context, &written))
+		if (GetCurrentTimestamp() - began > (int64) seal_interval * 500)
 			break;
-	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 	return written;

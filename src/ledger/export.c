@@ -16,6 +16,7 @@
 #include "common/note.h"
 #include "executor/tuptable.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -244,6 +245,53 @@ append_base64(StringInfo line, const void *data, Size len)
 	line->data[line->len] = '\0';
 }
 
+/* The code point of a UTF-8 sequence, and how long that is; no such: the replacement character, 1. */
+static pg_wchar
+code_point(const char *text, const char *end, int *len)
+{
+	*len = pg_utf_mblen((const unsigned char *) text);
+	if (*len <= end - text && pg_utf8_islegal((const unsigned char *) text, *len))
+		return utf8_to_unicode((const unsigned char *) text);
+	*len = 1;
+	return 0xfffd;
+}
+
+/*
+ * JSON, which is UTF-8 whatever the database's encoding and the client's are: where
+ * that is not UTF-8, in ASCII, the rest escaped.
+ */
+static void
+append_json(StringInfo line, const char *json, int len, int encoding)
+{
+	const char *end;
+	int			n;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+	{
+		appendBinaryStringInfo(line, json, len);
+		return;
+	}
+	if (encoding != PG_UTF8 && encoding != PG_SQL_ASCII)
+	{
+		char	   *converted = (char *) pg_do_encoding_conversion((unsigned char *) unconstify(char *, json), len, encoding, PG_UTF8);
+
+		if (converted != json)
+			len = (int) strlen(converted);
+		json = converted;
+	}
+	for (end = json + len; json < end; json += n)
+	{
+		pg_wchar	code = code_point(json, end, &n);
+
+		if (code < 0x80)
+			appendStringInfoChar(line, (char) code);
+		else if (code < 0x10000)
+			appendStringInfo(line, "\\u%04x", code);
+		else
+			appendStringInfo(line, "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10), 0xdc00 + ((code - 0x10000) & 0x3ff));
+	}
+}
+
 static void
 skip(Export *export, int64 until)
 {
@@ -287,6 +335,7 @@ put_entry(Export *export, int64 index)
 {
 	const Log  *log = LogPeek();
 	StringInfoData line;
+	StringInfoData fields;
 	bytea	   *leaf;
 	bytea	   *content;
 	LedgerRow	row;
@@ -314,7 +363,9 @@ put_entry(Export *export, int64 index)
 		appendStringInfoChar(&line, '"');
 	}
 	appendStringInfoString(&line, ",\"fields\":");
-	LedgerRowObject(&line, &row);
+	initStringInfo(&fields);
+	LedgerRowObject(&fields, &row);
+	append_json(&line, fields.data, fields.len, GetDatabaseEncoding());
 	appendStringInfoChar(&line, '}');
 	put_line(export, line.data, line.len);
 }
@@ -506,15 +557,20 @@ export_jsonl(Export *export, Tuplestorestate *blocks, TupleDesc desc)
 		bool		isnull;
 		int64		first = DatumGetInt64(slot_getattr(slot, 1, &isnull));
 		int64		size = DatumGetInt64(slot_getattr(slot, 2, &isnull));
-		text	   *line;
+		StringInfoData line;
+		text	   *block;
 		int64		index;
 
 		/* whole blocks are left out together, but for the last */
 		if ((uint64) size < export->tree_size && !(next_is(export, &index) && index < size))
 			continue;
 		skip(export, first);
-		line = DatumGetTextPP(slot_getattr(slot, 3, &isnull));
-		put_line(export, VARDATA_ANY(line), VARSIZE_ANY_EXHDR(line));
+		block = DatumGetTextPP(slot_getattr(slot, 3, &isnull));
+		initStringInfo(&line);
+		/* its checkpoint is a note, which is UTF-8 */
+		append_json(&line, VARDATA_ANY(block), VARSIZE_ANY_EXHDR(block), PG_UTF8);
+		put_line(export, line.data, line.len);
+		pfree(line.data);
 		put_leaves(export, size);
 	}
 	put_end(export);

@@ -21,8 +21,11 @@
 #include "utils/float.h"
 #include "utils/json.h"
 
-/* An image does not grow past this: what is left of its large values is digests. */
-#define IMAGE_MAX		((Size) 128 * 1024 * 1024)
+/*
+ * An image does not grow past this: what is left of its large values is digests.
+ * Two of them, each byte six in JSON, and the content in base64 make a line of text.
+ */
+#define IMAGE_MAX		((Size) 16 * 1024 * 1024)
 #define IMAGE_INLINE	256			/* smaller values are kept in any case */
 
 static int	max_value_kb = 1024;	/* bulwark.ledger_max_value */
@@ -371,6 +374,6 @@ ImageInit(void)
 {
 	DefineCustomIntVariable("bulwark.ledger_max_value",
 							"Values of more bytes are recorded as their digest and length.",
-							NULL, &max_value_kb, 1024, 1, 65536, PGC_SIGHUP,
+							NULL, &max_value_kb, 1024, 1, 16384, PGC_SIGHUP,
 							GUC_UNIT_KB | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 }

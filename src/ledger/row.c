@@ -61,12 +61,6 @@ uuid_bytes_text(const uint8 *bytes)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, PointerGetDatum(bytes)));
 }
 
-static char *
-bytes_text(const bw_bytes *bytes)
-{
-	return text_to_cstring(LedgerText(bytes));
-}
-
 static void
 fill_from_leaf(LedgerRow *row, bytea *leaf_bytes)
 {
@@ -83,17 +77,17 @@ fill_from_leaf(LedgerRow *row, bytea *leaf_bytes)
 	row->text[COL_ENTRY_ID] = psprintf(UINT64_FORMAT, leaf.entry_id);
 	row->text[COL_OCCURRED_AT] = LedgerTimeText(leaf.time);
 	row->text[COL_SOURCE] = decode_text(bulwark_leaf_source, leaf_bytes);
-	row->text[COL_ACTION] = action != NULL ? pstrdup(action) : bytes_text(&leaf.action_name);
+	row->text[COL_ACTION] = action != NULL ? pstrdup(action) : LedgerCString(&leaf.action_name);
 	if (leaf.flags & BW_LEAF_TENANT)
 		row->text[COL_TENANT_ID] = uuid_bytes_text(leaf.tenant);
 	if (leaf.flags & BW_LEAF_AFFILIATION)
-		row->text[COL_AFFILIATION] = bytes_text(&leaf.affiliation);
+		row->text[COL_AFFILIATION] = LedgerCString(&leaf.affiliation);
 	if (leaf.flags & BW_LEAF_ACTOR)
 		row->text[COL_ACTOR_ID] = uuid_bytes_text(leaf.actor);
 	row->text[COL_ACTOR_PROOF] = decode_text(bulwark_leaf_proof, leaf_bytes);
 	row->text[COL_ASSUMED_BY] = decode_text(bulwark_leaf_assumed_by, leaf_bytes);
-	row->text[COL_DB_ROLE] = bytes_text(&leaf.role);
-	row->text[COL_ENTITY_TYPE] = bytes_text(&leaf.entity_type);
+	row->text[COL_DB_ROLE] = LedgerCString(&leaf.role);
+	row->text[COL_ENTITY_TYPE] = LedgerCString(&leaf.entity_type);
 }
 
 static void
@@ -116,7 +110,7 @@ fill_from_content(LedgerRow *row, bytea *leaf, bytea *content)
 		bw_field	field;
 
 		if (LedgerField(content, plain[i].tag, &field) && field.mode == BW_MODE_PLAIN)
-			row->text[plain[i].column] = bytes_text(&field.value);
+			row->text[plain[i].column] = LedgerCString(&field.value);
 	}
 	row->text[COL_METADATA] = decode_json(bulwark_entry_metadata, leaf, content);
 	row->text[COL_OLD] = decode_json(bulwark_entry_old, leaf, content);

@@ -502,41 +502,59 @@ SpoolPending(Oid database)
 	return found;
 }
 
-/*
- * Copies of the oldest entries of this database, those that somebody waits for
- * among the rest: they are committed together.  One worker at a time calls this.
- */
-List *
-SpoolTake(int max)
+/* Entries on their way out. */
+typedef struct Taking
 {
-	SpoolTaken *slots = palloc(max * sizeof(SpoolTaken));
-	char	   *bytes = palloc(TAKE_BYTES);
-	Size		used = 0;
-	int			n = 0;
-	List	   *taken = NIL;
+	SpoolTaken *slots;
+	char	   *bytes;
+	Size		used;
+	int			n;
+	int			max;
+} Taking;
+
+/* The oldest ones that somebody waits for, or nobody; false: there was no room for all. */
+static bool
+take_queued(Taking *taking, bool waited_for)
+{
 	dlist_iter	iter;
 
-	LWLockAcquire(spool_lock(), LW_EXCLUSIVE);
 	dlist_foreach(iter, &spool->queue)
 	{
 		Queued	   *queued = dlist_container(Queued, node, iter.cur);
+		SpoolTaken *slot = &taking->slots[taking->n];
 
-		if (queued->database != MyDatabaseId)
+		if (queued->database != MyDatabaseId || (queued->waiter >= 0) != waited_for)
 			continue;
-		if (n == max || used + queued->len > TAKE_BYTES)
-			break;
-		slots[n].queued = queued;
-		slots[n].waited_for = queued->waiter >= 0;
-		slots[n].record = (SpoolRecord *) (bytes + used);
-		copy_record(queued, bytes + used, false);
+		if (taking->n == taking->max || taking->used + queued->len > TAKE_BYTES)
+			return false;
+		slot->queued = queued;
+		slot->waited_for = waited_for;
+		slot->record = (SpoolRecord *) (taking->bytes + taking->used);
+		copy_record(queued, (char *) slot->record, false);
 		queued->taken = true;
-		used += MAXALIGN(queued->len);
-		n++;
+		taking->used += MAXALIGN(queued->len);
+		taking->n++;
 	}
+	return true;
+}
+
+/*
+ * Copies of entries of this database, those that somebody waits for before all
+ * others: they are committed together.  *more: not all had room.  One worker at a
+ * time calls this.
+ */
+List *
+SpoolTake(int max, bool *more)
+{
+	Taking		taking = {palloc(max * sizeof(SpoolTaken)), palloc(TAKE_BYTES), .max = max};
+	List	   *taken = NIL;
+
+	LWLockAcquire(spool_lock(), LW_EXCLUSIVE);
+	*more = !take_queued(&taking, true) || !take_queued(&taking, false);
 	LWLockRelease(spool_lock());
 
-	for (int i = 0; i < n; i++)
-		taken = lappend(taken, &slots[i]);
+	for (int i = 0; i < taking.n; i++)
+		taken = lappend(taken, &taking.slots[i]);
 	return taken;
 }
 

@@ -82,7 +82,7 @@ typedef struct SpoolFolded
 	char		entity_type[2 * NAMEDATALEN + 8];
 } SpoolFolded;
 
-extern List *SpoolTake(int max);
+extern List *SpoolTake(int max, bool *more);
 extern List *SpoolTakeFolded(void);
 extern void SpoolWritten(List *taken, List *folded);
 extern void SpoolNotWritten(List *taken);

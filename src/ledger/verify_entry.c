@@ -7,11 +7,11 @@
  * a tile that has met all its leaves leaves one bit behind.
  */
 #include "ledger/verify.h"
+#include "ledger/view.h"
 
 #include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "mb/pg_wchar.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
@@ -244,12 +244,11 @@ static void
 take_ranges(void *arg)
 {
 	NamedRanges *named = arg;
-	char	   *text = pnstrdup((const char *) named->metadata->data, named->metadata->len);
+	char	   *text = LedgerCString(named->metadata);
 	Jsonb	   *json;
 	JsonbValue	found;
 	JsonbValue *erased;
 
-	text = pg_any_to_server(text, (int) named->metadata->len, PG_UTF8);
 	json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 	if (!JB_ROOT_IS_OBJECT(json))
 		return;

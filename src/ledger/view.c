@@ -247,11 +247,20 @@ bulwark_ledger_visible_support(PG_FUNCTION_ARGS)
 text *
 LedgerText(const bw_bytes *bytes)
 {
-	char	   *text = pg_any_to_server((const char *) bytes->data, (int) bytes->len, PG_UTF8);
+	char	   *text = unconstify(char *, (const char *) bytes->data);
 
+	/* a database with SQL_ASCII may hold anything, and so may its entries */
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		text = pg_any_to_server(text, (int) bytes->len, PG_UTF8);
 	if (text == (const char *) bytes->data)
 		return cstring_to_text_with_len((const char *) bytes->data, (int) bytes->len);
 	return cstring_to_text(text);
+}
+
+char *
+LedgerCString(const bw_bytes *bytes)
+{
+	return text_to_cstring(LedgerText(bytes));
 }
 
 /* An entry that does not parse is ledger_verify()'s to report; here it shows NULL. */

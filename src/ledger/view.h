@@ -24,6 +24,7 @@ extern bool LedgerContentVisible(const bytea *leaf, bool *as_tenant);
 extern bool LedgerField(const bytea *content, bw_tag tag, bw_field *field);
 /* UTF-8 of an entry as text of this database. */
 extern text *LedgerText(const bw_bytes *bytes);
+extern char *LedgerCString(const bw_bytes *bytes);
 
 /* May the reader see that the entry exists? */
 extern bool LedgerEntryVisible(const bytea *leaf);

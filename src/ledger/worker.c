@@ -124,19 +124,28 @@ next_round(TimestampTz began)
 }
 
 /*
- * Steps of upkeep until the next round is due, or somebody waits for it; however busy
- * that keeps us, one an interval.
+ * Steps of upkeep as long as another like the last would end before the next round is
+ * due, and nobody waits for that; however busy we are, one an interval.
  */
 static void
 keep_up(TimestampTz began)
 {
 	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	int64		took;
 
-	if (asked_for() && began - last < (int64) seal_interval * 1000)
+	if (asked_for() && now - last < (int64) seal_interval * 1000)
 		return;
-	while (SegmentsKeepUp() && !asked_for() && GetCurrentTimestamp() < next_round(began))
+	do
+	{
+		last = now;
+		if (!SegmentsKeepUp())
+			break;
 		WorkerCheck();
-	last = GetCurrentTimestamp();
+		now = GetCurrentTimestamp();
+		took = now - last;
+	} while (!asked_for() && now + took < next_round(began));
+	last = now;
 }
 
 static void

@@ -1,10 +1,12 @@
 /*
  * explain.c
- *		An application login gets no EXPLAIN of a protected table: a plan's estimates
- *		and counters are of all tenants' rows (see session/introspection.c).
+ *		An application login gets no EXPLAIN of a protected table, nor of our own,
+ *		which views show a part of: a plan's estimates and counters are of all
+ *		tenants' rows (see session/introspection.c).
  */
 #include "tenancy/tenancy.h"
 
+#include "catalog/namespace.h"
 #include "executor/executor.h"
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
@@ -15,6 +17,13 @@ static int	explaining = 0;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;
 
+static bool
+has_others_rows(Oid relid)
+{
+	return ProtectionOf(relid) != NULL ||
+		get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
+}
+
 static void
 check_plan(const PlannedStmt *stmt)
 {
@@ -24,7 +33,7 @@ check_plan(const PlannedStmt *stmt)
 	{
 		RangeTblEntry *rte = lfirst(lc);
 
-		if (rte->rtekind == RTE_RELATION && ProtectionOf(rte->relid) != NULL && IntrospectionRefused())
+		if (rte->rtekind == RTE_RELATION && has_others_rows(rte->relid) && IntrospectionRefused())
 			RefuseIntrospection(psprintf("EXPLAIN of protected table \"%s\"", get_rel_name(rte->relid)),
 								DETAIL_COUNTS_ROWS);
 	}

@@ -49,6 +49,17 @@ like($err, qr/cannot be changed now/, 'and no session changes the limit');
 ($code, $out, $err) = $node->psql('postgres', q{SELECT count(bulwark.ledger_record('app:x', 'y')) FROM generate_series(1, 60)});
 like($err, qr/too many ledger events/, 'L28: so many events a second, and no more');
 
+# --- wide rows ------------------------------------------------------------------------------
+$node->append_conf('postgresql.conf', 'bulwark.ledger_max_value = 1MB');
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT current_setting('bulwark.ledger_max_value') = '1MB'});
+$node->safe_psql('postgres', 'CREATE TABLE wide (id int PRIMARY KEY, ' . join(', ', map { "c$_ text" } 1 .. 20) . ");
+	SELECT bulwark.audit('wide'); INSERT INTO wide VALUES (1, " . join(', ', ("repeat(E'\\x01', 1000000)") x 20) . ')');
+is(entries($node, 'wide', q{(SELECT count(*) FROM jsonb_each(new) WHERE value ? '$sha256')}), 4, 'an image has at most 16 MB, so that it can always be exported');
+$node->append_conf('postgresql.conf', 'bulwark.ledger_max_value = 4');
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT current_setting('bulwark.ledger_max_value') = '4kB'});
+
 # --- prepared transactions --------------------------------------------------------------------
 $node->safe_psql('postgres', 'TRUNCATE item');
 my $before = entry_count($node, 'item', 'count(*)');

@@ -88,6 +88,28 @@ is( $node->safe_psql('postgres', q{SELECT count(*) FILTER (WHERE NOT metadata ? 
 cmp_ok(entries("action = 'denied' AND db_role = 'app'"), '<', 2000, 'L28: few of them are kept');
 note("the slowest of the waits took $slowest s");
 
+# --- one that is waited for, behind large ones ------------------------------------------
+$node->append_conf('postgresql.conf', 'bulwark.max_workers = 0');
+$node->reload;
+$node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'bulwark sealer'));
+$node->safe_psql('postgres', <<'SQL', @app);
+BEGIN;
+SELECT bulwark.annotate('/large', 'r', '192.0.2.1', jsonb_build_object('a', repeat('x', 8000)));
+DO $$ BEGIN FOR i IN 1 .. 90 LOOP BEGIN EXECUTE 'SELECT * FROM hidden'; EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END $$;
+COMMIT;
+SQL
+my $waiter = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "ALTER SYSTEM SET work_mem = '33MB'" ],
+	'<', \undef, '>', \my $waiter_out, '2>', \my $waiter_err);
+$node->poll_query_until('postgres', 'SELECT entries > 90 FROM bulwark_internal.ledger_spool()');
+$node->append_conf('postgresql.conf', 'bulwark.max_workers = 4');
+$node->reload;
+$waiter->finish;
+is($waiter_err, '', 'L20: what is waited for does not stand behind a flood');
+settle();
+is( $node->safe_psql('postgres', q{SELECT count(*) FROM bulwark.ledger WHERE route = '/large' AND action = 'denied' AND entry_id <
+		(SELECT max(entry_id) FROM bulwark.ledger WHERE entity_id = 'work_mem' AND metadata ->> 'value' = '33MB')}),
+	0, 'L20: it is written before all of them');
+
 # --- the worker does not come -----------------------------------------------------------
 $node->append_conf('postgresql.conf', "bulwark.ledger_wait_timeout = '700ms'\n");
 $node->reload;
