@@ -165,9 +165,10 @@ WHERE metadata->>'command' = 'ALTER SCHEMA' AND metadata->>'renamed_to' LIKE 'wa
 CREATE TABLE public.guarded_public (id int PRIMARY KEY);
 SELECT bulwark.audit('public.guarded_public');
 BEGIN;
+ALTER SCHEMA public OWNER TO CURRENT_USER;	-- is no renaming
 ALTER SCHEMA public RENAME TO hidden;
 SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to FROM definitions
-WHERE metadata->>'command' = 'ALTER SCHEMA' AND entity_type = 'public.guarded_public';
+WHERE entity_type = 'public.guarded_public' AND change = 'renamed';
 ROLLBACK;
 DROP TABLE public.guarded_public;
 

@@ -141,17 +141,43 @@ table_altered(Oid relid)
 	AlteredNote(relid, renamed ? ALTERED_NAME : ALTERED_DEFINITION, InvalidOid);
 }
 
-/* Its tables are called otherwise. */
+/* The schema's name as the running command has just written it; false: none. */
+static bool
+new_schema_name(Oid schema, NameData *name)
+{
+	Relation	catalog = table_open(NamespaceRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_namespace_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(catalog, NamespaceOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		*name = ((Form_pg_namespace) GETSTRUCT(tuple))->nspname;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* Its tables are called otherwise, if it is: it may have got another owner. */
 static void
 schema_altered(Oid schema)
 {
-	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
+	char	   *before = get_namespace_name(schema);
+	NameData	now;
+	Relation	catalog;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	List	   *relids = NIL;
 	ListCell   *lc;
 
+	if (before == NULL || !new_schema_name(schema, &now) || strcmp(before, NameStr(now)) == 0)
+		return;
+	catalog = table_open(RelationRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
 	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
