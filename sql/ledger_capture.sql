@@ -389,6 +389,23 @@ RESET SESSION AUTHORIZATION;
 SELECT entity_type, entity_id, tenant_id, actor_email, actor_proof, assumed_by, metadata FROM bulwark.ledger
 WHERE entity_type = 'capture.unprotected' AND source = 'captured' OR entity_type = 'capture.by_id' AND entity_id LIKE '1_' ORDER BY entity_type, entity_id;
 
+-- L13: what triggers make of a row follows what made them do it, whatever their names
+CREATE TABLE touched (id int PRIMARY KEY, v text);
+CREATE TABLE touched_line (id int PRIMARY KEY, of int REFERENCES touched ON DELETE CASCADE);
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE capture.touched SET v = v || '+' WHERE id = NEW.id AND v NOT LIKE '%+';
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER "AAA" AFTER INSERT OR UPDATE ON touched FOR EACH ROW EXECUTE FUNCTION touch();
+SELECT bulwark.audit('touched'), bulwark.audit('touched_line');
+INSERT INTO touched VALUES (1, 'a');
+INSERT INTO touched_line VALUES (11, 1);
+UPDATE touched SET v = 'b' WHERE id = 1;
+DELETE FROM touched WHERE id = 1;
+SELECT action, entity_type, old, new FROM bulwark.ledger WHERE entity_type LIKE 'capture.touched%' AND source = 'captured' ORDER BY entry_id;
+
 -- L30: a row that gets another affiliation is gone there, with what it held there, and new here
 INSERT INTO by_key VALUES (20, '4201', 'north');
 UPDATE by_key SET place = 'south' WHERE id = 20;

@@ -189,6 +189,9 @@ extern bool SessionIsApp(void);
 typedef void (*VisitRelation) (Oid relid, AclMode required, bool target, void *arg);
 struct PlannedStmt;
 extern void RequiredRelations(const struct PlannedStmt *stmt, VisitRelation visit, void *arg);
+/* The first of them on which the privileges are missing, as the executor finds it;
+ * InvalidOid: none. */
+extern Oid	DeniedRelation(const struct PlannedStmt *stmt);
 
 /* --- xact.c: last of all before a commit ------------------------------------ */
 

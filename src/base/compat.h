@@ -268,12 +268,14 @@ BwFindSetting(const char *name)
 
 /* Which privileges a plan needs on relations: nodes of a list, and what is in one. */
 #if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo BwPermission;
 #define BW_PERMISSIONS(stmt)	((stmt)->permInfos)
 #define BW_PERMISSION_RELID(node)	(((RTEPermissionInfo *) (node))->relid)
 #define BW_PERMISSION_BITS(node)	(((RTEPermissionInfo *) (node))->requiredPerms)
 #define BW_PERMISSION_OF(stmt, rte) \
 	((rte)->perminfoindex != 0 ? (void *) getRTEPermissionInfo((stmt)->permInfos, (rte)) : NULL)
 #else
+typedef RangeTblEntry BwPermission;
 #define BW_PERMISSIONS(stmt)	((stmt)->rtable)
 #define BW_PERMISSION_RELID(node)	(((RangeTblEntry *) (node))->relid)
 #define BW_PERMISSION_BITS(node) \

@@ -22,6 +22,7 @@
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -145,6 +146,9 @@ AlteredDigestRows(Oid relid)
 
 	if (note->digested)
 		return;
+	/* most commands have a stronger lock; one that alters a type has none */
+	if (digests)
+		LockRelationOid(relid, ShareLock);
 	make_salt(note->salt);
 	note->digested = digest(relid, note->desc, note->salt, &note->before);
 }
@@ -159,6 +163,8 @@ AlteredCommandBegin(const PlannedStmt *pstmt, const char *source)
 
 	command.tag = CreateCommandName(pstmt->utilityStmt);
 	command.text = source ? source + begin : "";
+	command.renames_value = IsA(pstmt->utilityStmt, AlterEnumStmt) &&
+		((AlterEnumStmt *) pstmt->utilityStmt)->oldVal != NULL;
 	command.len = source == NULL ? 0 : pstmt->stmt_len > 0 ? pstmt->stmt_len : strlen(command.text);
 	return outer;
 }
@@ -167,6 +173,12 @@ void
 AlteredCommandEnd(AlteredCommand outer)
 {
 	command = outer;
+}
+
+bool
+AlteredCommandRenamesValue(void)
+{
+	return command.renames_value;
 }
 
 /* Its text, without secrets and not too long. */

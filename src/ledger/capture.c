@@ -3,8 +3,10 @@
  *		The triggers of audited relations: one entry for each row that was
  *		stored, in the transaction that stored it.
  *
- * They are AFTER triggers and read what the table holds now, so what other
- * triggers made of a row, or suppressed, is what is recorded.
+ * They are AFTER triggers and read what the statement stored, so what others made of
+ * a row before, or suppressed, is what is recorded.  They fire before all other
+ * AFTER triggers, those of foreign keys too: what these change comes after what made
+ * them change it.  (Should a key be violated, the entries go with the rest.)
  */
 #include "ledger/capture.h"
 

@@ -1,5 +1,5 @@
 -- capture: audited tables.  Their rows are recorded by triggers that fire always
--- and last; which tables, and how, is in bulwark_internal.ledger_audited.
+-- and first; which tables, and how, is in bulwark_internal.ledger_audited.
 
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.ledger_audited
 	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');

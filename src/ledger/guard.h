@@ -88,7 +88,8 @@ typedef enum AlteredHow
 extern void AlteredNote(Oid relid, AlteredHow how, Oid parent);
 /* Remember how its rows are to be read, before the command changes that. */
 extern void AlteredKeepRows(Oid relid);
-/* Take their digest now, for they will not be there later. */
+/* Take their digest now, for they will not be there later.  Nobody writes to the
+ * table from then on. */
 extern void AlteredDigestRows(Oid relid);
 extern void AlteredColumnName(Oid relid, const char *old_name, const char *new_name);
 /* A command begins (and is the one that entries name), and ends. */
@@ -97,11 +98,18 @@ typedef struct AlteredCommand
 	const char *tag;			/* NULL: none */
 	const char *text;
 	int			len;
+	bool		renames_value;	/* of an enum */
 } AlteredCommand;
 extern AlteredCommand AlteredCommandBegin(const PlannedStmt *pstmt, const char *source);
 extern void AlteredCommandEnd(AlteredCommand outer);
+/* Does it give a value of an enum another name? */
+extern bool AlteredCommandRenamesValue(void);
 extern void AlteredSettle(void);
 extern void AlteredInit(void);
+
+/* --- altered_type.c ------------------------------------------------------------- */
+/* The running command changes what values of the type are; before it does. */
+extern void AlteredRowsOfType(Oid type);
 
 /* --- altered_event.c ------------------------------------------------------------ */
 /* Is it one of ours on an audited relation? */

@@ -242,9 +242,13 @@ extern void AuditedRequireRecordable(Oid relid);
 extern void AuditedForget(Oid relid);
 /* A column has another name, or is gone (NULL): the lists of columns follow. */
 extern void AuditedColumnRenamed(Oid relid, const char *old_name, const char *new_name);
-/* The names of our triggers on audited relations. */
-#define TRIGGER_CAPTURE				"zzz_bulwark_ledger"
-#define TRIGGER_CAPTURE_TRUNCATE	"zzz_bulwark_ledger_truncate"
+/*
+ * The names of our triggers on audited relations.  Triggers of one event fire in the
+ * order of their names: ours before all others, so that what these do to the row is
+ * recorded after what was done to them.
+ */
+#define TRIGGER_CAPTURE				"!bulwark_ledger"
+#define TRIGGER_CAPTURE_TRUNCATE	"!bulwark_ledger_truncate"
 
 /* Start-up of the files of this room, called by LedgerInit. */
 extern void AppendInit(void);

@@ -121,7 +121,7 @@ typedef struct Rendering
 static bool
 column_selectable(const Rendering *rendering, const bw_column *column)
 {
-	char	   *name = text_to_cstring(LedgerText(&column->name));
+	char	   *name = LedgerCString(&column->name);
 	AttrNumber	attno = get_attnum(rendering->relid, name);
 
 	return attno > 0 && attno == column->number &&
@@ -181,7 +181,7 @@ numbers_hold(const bytea *leaf)
 static Oid
 relation_of_shape(const bw_shape *shape)
 {
-	char	   *name = text_to_cstring(LedgerText(&shape->relation));
+	char	   *name = LedgerCString(&shape->relation);
 	RangeVar   *parts = makeRangeVarFromNameList(BW_QUALIFIED_NAME_LIST(name));
 	Oid			schema = parts->schemaname != NULL ? get_namespace_oid(parts->schemaname, true) : InvalidOid;
 

@@ -113,19 +113,19 @@ is(starts('shop'), $gap, 'it is entered once');
 $node->stop;
 like(single_user('DELETE FROM bulwark_internal.ledger_segment_1'), qr/DELETE is not allowed on ledger relation "ledger_segment_1"/,
 	'L7: a preloaded single-user server refuses as any other');
-like(single_user('ALTER TABLE account DISABLE TRIGGER zzz_bulwark_ledger'), qr/is not allowed/, 'L7: also to disable a trigger');
+like(single_user('ALTER TABLE account DISABLE TRIGGER "!bulwark_ledger"'), qr/is not allowed/, 'L7: also to disable a trigger');
 $node->start;
 $node->safe_psql('shop', 'SELECT bulwark.ledger_seal()');
 is(starts('shop'), $gap, 'a preloaded single-user server is no gap');
 $node->stop;
-unlike(single_user("ALTER TABLE account DISABLE TRIGGER zzz_bulwark_ledger\n" . 'INSERT INTO account VALUES (8)', '-c', 'shared_preload_libraries='), qr/ERROR/,
+unlike(single_user(qq{ALTER TABLE account DISABLE TRIGGER "!bulwark_ledger"\n} . 'INSERT INTO account VALUES (8)', '-c', 'shared_preload_libraries='), qr/ERROR/,
 	'one without the library can disable a trigger, and write');
 $node->start;
 $node->poll_query_until('shop', 'SELECT count(*) = 2 FROM bulwark_internal.ledger_starts') or die 'the gap is not noted';
 is(starts('shop'), "$gap\n$gap", 'L7: which is a gap');
-is(coverage('shop'), 'public.account: trigger "zzz_bulwark_ledger" does not fire always', 'L7: and the trigger is found');
+is(coverage('shop'), 'public.account: trigger "!bulwark_ledger" does not fire always', 'L7: and the trigger is found');
 like($node->safe_psql('shop', 'SELECT ok, coverage FROM bulwark.ledger_verify()'), qr/^f\|1 gap: public.account: trigger/, 'L7: by ledger_verify(), too');
-$node->safe_psql('shop', 'ALTER TABLE account ENABLE ALWAYS TRIGGER zzz_bulwark_ledger');
+$node->safe_psql('shop', 'ALTER TABLE account ENABLE ALWAYS TRIGGER "!bulwark_ledger"');
 is($node->safe_psql('shop', 'SELECT ok, coverage FROM bulwark.ledger_verify()'), 't|ok', 'until it is enabled again');
 
 # The record of our checkpoints lost: we say that we do not know.
