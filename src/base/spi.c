@@ -82,7 +82,7 @@ TrustedExec(const char *sql, int nargs, const Oid *types, const Datum *values, c
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool		outer = next_is_ours;
-	char	   *nulls = NULL;
+	char	   *volatile nulls = NULL;
 	int			rc = 0;
 
 	if (isnull != NULL)

@@ -257,7 +257,7 @@ INSERT INTO attempts (what, statement, answer) VALUES
 	('an unlogged table', $$UPDATE pg_class SET relpersistence = 'u' WHERE oid = 'bulwark_internal.ledger_blocks'::regclass$$,
 		'bulwark_internal.ledger_blocks: it is not a plain, logged heap table of the extension''s owner with row security and without rules or policies'),
 	('a function of others among ours', $$CREATE FUNCTION shop.audit(regclass) RETURNS void LANGUAGE sql AS ''; UPDATE pg_proc SET pronamespace = 'bulwark'::regnamespace WHERE oid = 'shop.audit(regclass)'::regprocedure$$,
-		'bulwark.audit(regclass): it is a function that is not the extension''s'),
+		'bulwark.audit(pg_catalog.regclass): it is a function that is not the extension''s'),
 	('a type of others among ours', $$CREATE DOMAIN shop.ledger_segment_9 AS int; UPDATE pg_type SET typnamespace = 'bulwark_internal'::regnamespace WHERE oid = 'shop.ledger_segment_9'::regtype$$,
 		'bulwark_internal.ledger_segment_9: it is a type that is not the extension''s'),
 	('a segment that another extension has', $$INSERT INTO pg_depend SELECT 'pg_class'::regclass, 'bulwark_internal.ledger_segment_1'::regclass, 0, 'pg_extension'::regclass, oid, 0, 'e' FROM pg_extension WHERE extname = 'plpgsql'$$,

@@ -156,7 +156,7 @@ for my $statement (
 	'DELETE FROM bulwark_internal.ledger_audited',
 	'ALTER TABLE bulwark_internal.ledger_log DISABLE ROW LEVEL SECURITY',
 	'DROP TABLE bulwark_internal.ledger_findings',
-	'ALTER TABLE public.orders DISABLE TRIGGER zzz_bulwark_ledger',
+	'ALTER TABLE public.orders DISABLE TRIGGER "!bulwark_ledger"',
 	'CREATE OR REPLACE FUNCTION bulwark_internal.capture() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$')
 {
 	for my $command ("SELECT bulwark.audit('victim')", 'CREATE TABLE part_1 PARTITION OF part FOR VALUES IN (1)')
