@@ -143,13 +143,31 @@ describe('L8: what was recorded is not what is shown', () => {
   });
   test('a field that people read', () => {
     for (const [field, value] of [['db_role', 'somebody'], ['entity_id', '999'], ['action', 'delete'], ['tenant_id', null], ['entry_id', 999],
-      ['actor_id', '00000000-0000-0000-0000-000000000000'], ['occurred_at', '2023-11-14T22:13:21.234568+00:00'], ['actor_email', 'a@example.org']]) {
+      ['actor_id', '00000000-0000-0000-0000-000000000000'], ['occurred_at', '2023-11-14T22:13:21.234568+00:00'], ['actor_email', 'a@example.org'],
+      ['client_addr', '192.0.2.1'], ['old', { a: 'was' }], ['new', null], ['metadata', { note: 'forged' }]]) {
       const lines = copy(forge.export());
       nth(lines, 'entry', 0).fields[field] = value;
       const { code, out } = ctl(lines, options);
       assert.equal(code, 1);
       assert.match(out, new RegExp(`leaf 0: entry 1: its field "${field}" is not what was recorded`));
     }
+  });
+});
+
+describe('fields that nothing in the export proves', () => {
+  const forge = smallLog();
+  const options = { keys: [forge.vkey] };
+
+  test('renderings are counted, not vouched for', () => {
+    const lines = copy(forge.export());
+    nth(lines, 'entry', 0).fields.new = { a: 'forged' };
+    assert.match(ctl(lines, options).out, /Of 313 entries the contents are proved, and not what "metadata", "old" and "new" show/);
+  });
+  test('so is what is shown of an entry without its content', () => {
+    const lines = copy(forge.export());
+    delete nth(lines, 'entry', 0).content;
+    nth(lines, 'entry', 0).fields.entity_id = '999';
+    assert.match(ctl(lines, options).out, /1 of them show values all the same[^]*nothing in the export proves those/);
   });
 });
 
@@ -303,7 +321,7 @@ describe('erasure', () => {
     const entries = forge.transaction(5);
     forge.seal(entries);
     entries[1].content = entries[2].content = null;
-    for (const entry of [entries[1], entries[2]]) entry.fields.entity_id = null;
+    for (const entry of [entries[1], entries[2]]) entry.fields.entity_id = entry.fields.new = null;
     if (metadata) forge.seal(forge.transaction(1, { action: 'retention', source: 3, metadata }));
     return forge;
   };

@@ -76,6 +76,7 @@ export class Forge {
         entry_id: Number(entryId), occurred_at: new Date(Number(time / 1000n)).toISOString().replace('Z', `${String(time % 1000n).padStart(3, '0')}+00:00`),
         source: [null, 'captured', 'asserted', 'system'][source], action, tenant_id: tenant, affiliation: null, actor_id: actor, actor_email: null,
         actor_proof: 'token', assumed_by: null, db_role: 'shop_app', entity_type: 'public.t', entity_id: String(entryId),
+        metadata: metadata ? JSON.parse(metadata) : null, old: null, new: { a: `value ${entryId}` },
       },
     };
   }
