@@ -25,7 +25,8 @@ function ctl(lines, { keys = [], checkpoints = [], args = [] } = {}) {
   });
   const result = spawnSync('bulwarkctl', ['verify', ...keys.flatMap(key => ['--key', key]),
     ...files.flatMap(file => ['--checkpoint', file]), ...args, '-'], { input: text(lines), encoding: 'utf8', maxBuffer: 1 << 28 });
-  assert.equal(result.error, undefined);
+  // where reading on makes no sense it does not
+  if (result.error?.code !== 'EPIPE') assert.equal(result.error, undefined);
   return { code: result.status, out: result.stdout, err: result.stderr };
 }
 
