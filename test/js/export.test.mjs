@@ -448,7 +448,7 @@ describe('what is not an export', () => {
     line.content = `${line.content.slice(0, 40)}$${line.content.slice(41)}`;
     line.fields = { ...line.fields, entity_id: '1' };
   }, /content is not base64/, false));
-  test('base64 with bits too many', () => first(lines => { lines[1].shape = lines[1].shape.replace(/.$/, 'x'); }, /is not a shape/));
+  test('base64 with bits too many', () => first(lines => { lines[1].shape = lines[1].shape.replace(/.=$/, 'x='); }, /is not a shape/));
   test('JSON that is none', () => {
     for (const bad of ['{', '[]', '"x"', '{"type":"end"', '{"type":"end",}', '{"type":"end"} x', '{"type":"\\ud800"}', '{"type":"\\q"}', `{"x":${'['.repeat(100)}${']'.repeat(100)}}`, '{"x":01}', '{"x":.5}'])
       first(lines => { lines[2] = bad; }, /not a JSON object|type that is not known/, false);
