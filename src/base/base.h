@@ -75,6 +75,9 @@ extern void TrustedEnd(TrustedScope *scope);
 extern uint64 TrustedExec(const char *sql, int nargs, const Oid *types,
 						  const Datum *values, const bool *isnull);
 
+/* Is the statement that begins now TrustedExec's?  Asked once, by who looks at all of them. */
+extern bool TrustedTake(void);
+
 /* First column of the first row; *isnull true when there is no row.
  * By-reference values are copied into the caller's context. */
 extern Datum TrustedScalar(const char *sql, int nargs, const Oid *types,
@@ -187,6 +190,9 @@ extern bool SessionIsApp(void);
 typedef void (*VisitRelation) (Oid relid, AclMode required, bool target, void *arg);
 struct PlannedStmt;
 extern void RequiredRelations(const struct PlannedStmt *stmt, VisitRelation visit, void *arg);
+/* The first of them on which the privileges are missing, as the executor finds it;
+ * InvalidOid: none. */
+extern Oid	DeniedRelation(const struct PlannedStmt *stmt);
 
 /* --- xact.c: last of all before a commit ------------------------------------ */
 
