@@ -365,6 +365,53 @@ SELECT entity_type, entity_id, source, tenant_id, affiliation, actor_id, actor_e
 	route, request_id, client_addr
 FROM bulwark.ledger WHERE entity_type LIKE 'capture.by\_%' AND action = 'insert' ORDER BY entry_id;
 
+-- L18: who lets go of the identity in the very statement is its actor all the same
+CREATE TABLE unprotected (id int PRIMARY KEY);
+GRANT ALL ON unprotected TO capture_service;
+SELECT bulwark.audit('unprotected');
+SET SESSION AUTHORIZATION capture_service;
+BEGIN;
+SELECT count(bulwark.assume(capture.id(101), capture.id(1))) AS assumed;
+INSERT INTO by_id VALUES (11, capture.id(1)) RETURNING bulwark.release();
+COMMIT;
+BEGIN;
+SELECT count(bulwark.assume(capture.id(101), capture.id(1))) AS assumed;
+WITH added AS (INSERT INTO by_id VALUES (12, capture.id(1)) RETURNING 1) SELECT set_config('bulwark.ticket', '', true) FROM added;
+SELECT count(*) AS "sees nothing" FROM by_id;
+INSERT INTO unprotected VALUES (1);
+COMMIT;
+BEGIN;
+SELECT count(bulwark.assume(capture.id(101), capture.id(1))) AS assumed;
+INSERT INTO by_id VALUES (13, capture.id(1));
+COMMIT;
+INSERT INTO unprotected VALUES (2);
+RESET SESSION AUTHORIZATION;
+SELECT entity_type, entity_id, tenant_id, actor_email, actor_proof, assumed_by, metadata FROM bulwark.ledger
+WHERE entity_type = 'capture.unprotected' AND source = 'captured' OR entity_type = 'capture.by_id' AND entity_id LIKE '1_' ORDER BY entity_type, entity_id;
+
+-- L13: what triggers make of a row follows what made them do it, whatever their names
+CREATE TABLE touched (id int PRIMARY KEY, v text);
+CREATE TABLE touched_line (id int PRIMARY KEY, of int REFERENCES touched ON DELETE CASCADE);
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE capture.touched SET v = v || '+' WHERE id = NEW.id AND v NOT LIKE '%+';
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER "AAA" AFTER INSERT OR UPDATE ON touched FOR EACH ROW EXECUTE FUNCTION touch();
+SELECT bulwark.audit('touched'), bulwark.audit('touched_line');
+INSERT INTO touched VALUES (1, 'a');
+INSERT INTO touched_line VALUES (11, 1);
+UPDATE touched SET v = 'b' WHERE id = 1;
+DELETE FROM touched WHERE id = 1;
+SELECT action, entity_type, old, new FROM bulwark.ledger WHERE entity_type LIKE 'capture.touched%' AND source = 'captured' ORDER BY entry_id;
+
+-- L30: a row that gets another affiliation is gone there, with what it held there, and new here
+INSERT INTO by_key VALUES (20, '4201', 'north');
+UPDATE by_key SET place = 'south' WHERE id = 20;
+UPDATE by_key SET place = NULL WHERE id = 20;
+SELECT action, tenant_id, affiliation, old, new FROM bulwark.ledger WHERE entity_type = 'capture.by_key' AND entity_id = '20' ORDER BY entry_id;
+
 -- L28: what an application asserts begins with app:, is bounded, and marked.
 SELECT attempt($$SELECT bulwark.ledger_record('insert', 'public.customer')$$) AS "a system action",
 	attempt($$SELECT bulwark.ledger_record('app:', 'x')$$) AS "no action",

@@ -13,7 +13,7 @@ DROP TABLE bulwark_internal.ledger_log;
 CREATE TABLE account (id int PRIMARY KEY, note text, amount numeric, secret text);
 SELECT bulwark.audit('account', exclude_columns => '{secret}');
 DROP EXTENSION bulwark;
-ALTER TABLE account DISABLE TRIGGER zzz_bulwark_ledger;
+ALTER TABLE account DISABLE TRIGGER "!bulwark_ledger";
 -- L4
 ALTER TABLE account DISABLE TRIGGER ALL;
 SET session_replication_role = replica;
@@ -70,6 +70,38 @@ ALTER TABLE account ADD mood mood;
 UPDATE account SET mood = 'good' WHERE id = 1;
 DROP TYPE mood CASCADE;
 SELECT entity_type, change, command, rows_before, rows_after, before <> after AS differ FROM newest();
+
+-- through the types of columns: of a composite, an array, a domain, an enum, another table's row type
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN checked AS pair CHECK (VALUE IS NOT NULL);
+CREATE TYPE mood AS ENUM ('sad', 'good');
+CREATE TABLE part (a int, m mood);
+CREATE TABLE whole (id int PRIMARY KEY, p pair, ps checked[], m mood, r part);
+SELECT bulwark.audit('whole');
+INSERT INTO whole VALUES (1, (1, 'x'), ARRAY[(2, 'y')::pair], 'sad', (1, 'sad'));
+CREATE TABLE copied_whole AS SELECT id, p::text, ps::text, m::text, r::text FROM whole;
+ALTER TYPE pair DROP ATTRIBUTE b;
+SELECT d.entity_type, d.change, d.command, d.rows_before, d.rows_after,
+	d.before = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, p, ps, m, r))) FROM copied_whole) AS before,
+	d.after = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, p::text, ps::text, m::text, r::text))) FROM whole) AS after,
+	d.before <> d.after AS differ
+FROM newest() AS d;
+ALTER TYPE pair ADD ATTRIBUTE c int;
+SELECT change, metadata->>'statement' AS statement, before <> after AS differ FROM newest();
+ALTER TYPE mood RENAME VALUE 'sad' TO 'fine';
+SELECT d.change, d.metadata->>'statement' AS statement, d.before <> d.after AS differ,
+	d.after = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, p::text, ps::text, m::text, r::text))) FROM whole) AS after
+FROM newest() AS d;
+ALTER TABLE part DROP a;
+SELECT change, metadata->>'statement' AS statement, before <> after AS differ FROM newest();
+-- nothing of a row changes by it
+ALTER TYPE mood ADD VALUE 'bad';
+ALTER TYPE pair RENAME ATTRIBUTE c TO d;
+ALTER TYPE mood RENAME TO temper;
+SELECT metadata->>'statement' AS statement FROM newest();
+DROP TABLE whole, part, copied_whole;
+DROP DOMAIN checked;
+DROP TYPE pair, temper;
 
 -- the row's order and place do not count, nor does a rewrite that changes nothing
 UPDATE account SET colour = 'red' WHERE id = 1;
@@ -129,6 +161,46 @@ ALTER SCHEMA guarded RENAME TO watched;
 SET search_path = watched, public;
 SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to FROM definitions
 WHERE metadata->>'command' = 'ALTER SCHEMA' AND metadata->>'renamed_to' LIKE 'watched.%' ORDER BY 1;
+-- schema public as well, which was there before the first of all others
+CREATE TABLE public.guarded_public (id int PRIMARY KEY);
+SELECT bulwark.audit('public.guarded_public');
+BEGIN;
+ALTER SCHEMA public OWNER TO CURRENT_USER;	-- is no renaming
+ALTER SCHEMA public RENAME TO hidden;
+SELECT entity_type, change, metadata->>'renamed_to' AS renamed_to FROM definitions
+WHERE entity_type = 'public.guarded_public' AND change = 'renamed';
+ROLLBACK;
+DROP TABLE public.guarded_public;
+
+-- L11: what records is audit()'s own trigger, of a table that it knows, and no other
+CREATE TABLE unknown (id int PRIMARY KEY);
+CREATE TRIGGER records AFTER INSERT ON unknown FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+CREATE TRIGGER records_truncate AFTER TRUNCATE ON unknown EXECUTE FUNCTION bulwark_internal.capture_truncate();
+INSERT INTO unknown VALUES (1);
+TRUNCATE unknown;
+DROP TRIGGER records ON unknown;
+INSERT INTO unknown VALUES (1);
+CREATE TRIGGER again AFTER INSERT ON account FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+INSERT INTO account (id) VALUES (6);
+DROP TRIGGER again ON account;
+
+-- L3: a trigger of that name that does something else, on a table that becomes audited
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER "!bulwark_ledger" AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW EXECUTE FUNCTION nothing();
+SELECT bulwark.audit('unknown');
+CREATE OR REPLACE TRIGGER "!bulwark_ledger" AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW WHEN (false) EXECUTE FUNCTION bulwark_internal.capture();
+SELECT bulwark.audit('unknown');
+CREATE TABLE call_4 (LIKE call);
+CREATE TRIGGER "!bulwark_ledger" AFTER INSERT ON call_4 FOR EACH ROW EXECUTE FUNCTION nothing();
+ALTER TABLE call ATTACH PARTITION call_4 FOR VALUES IN (4);
+DROP TRIGGER "!bulwark_ledger" ON unknown;
+-- as a dump brings it, it is taken for what it is
+CREATE TRIGGER "!bulwark_ledger" AFTER INSERT OR UPDATE OR DELETE ON unknown FOR EACH ROW EXECUTE FUNCTION bulwark_internal.capture();
+ALTER TABLE unknown DISABLE TRIGGER "!bulwark_ledger";
+SELECT bulwark.audit('unknown');
+INSERT INTO unknown VALUES (2);
+SELECT action, entity_id FROM bulwark.ledger WHERE entity_type = 'watched.unknown' AND source = 'captured';
+
 SELECT bulwark.audit_stop('account');
 ALTER TABLE account DISABLE TRIGGER ALL;
 ALTER TABLE account ADD d int;

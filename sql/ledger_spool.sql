@@ -17,6 +17,12 @@ INSERT INTO ledger_spool_read SELECT n, 'v' FROM generate_series(1, 2000) AS n;
 CREATE VIEW ledger_spool_view AS SELECT * FROM ledger_spool_read;
 CREATE FUNCTION ledger_spool_count() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM ledger_spool_read); END';
 CREATE SCHEMA ledger_spool_closed CREATE TABLE ledger_spool_inner (id int);
+DO $$
+BEGIN
+	FOR i IN 1 .. 9 LOOP
+		EXECUTE format('CREATE TABLE ledger_spool_many_%1$s (id int, v text); GRANT SELECT (id) ON ledger_spool_many_%1$s TO ledger_spool_app', i);
+	END LOOP;
+END $$;
 GRANT SELECT ON ledger_spool_read, ledger_spool_view, ledger_spool_order TO ledger_spool_app, ledger_spool_back;
 GRANT SELECT, INSERT ON ledger_spool_order TO ledger_spool_keeper;
 SELECT bulwark.tenant_create('ledger-spool', 'Spool', id => '0a000000-0000-4000-8000-000000000001') AS tenant \gset
@@ -50,6 +56,11 @@ SELECT * FROM ledger_spool_hidden;
 ROLLBACK;
 INSERT INTO ledger_spool_hidden VALUES (1, 'a secret value');
 SELECT h.id FROM ledger_spool_hidden h JOIN ledger_spool_read r USING (id);
+-- behind others that may be read: by its column, the table itself
+SELECT h.id FROM ledger_spool_read r JOIN ledger_spool_hidden h USING (id);
+SELECT a.id FROM ledger_spool_many_1 a, ledger_spool_many_2 b, ledger_spool_many_3 c, ledger_spool_many_4 d, ledger_spool_many_5 e,
+	ledger_spool_many_6 f, ledger_spool_many_7 g, ledger_spool_many_8 h, ledger_spool_many_9 i, ledger_spool_hidden j WHERE i.id = 1;
+SELECT a.v FROM ledger_spool_many_2 b, ledger_spool_many_1 a;
 TRUNCATE ledger_spool_hidden;
 ALTER TABLE ledger_spool_hidden ADD extra int;
 COPY ledger_spool_hidden TO STDOUT;
@@ -287,6 +298,7 @@ SELECT bulwark.audit_stop('ledger_spool_read');
 SELECT bulwark.unprotect('ledger_spool_order');
 DROP VIEW ledger_spool_view;
 DROP TABLE ledger_spool_hidden, ledger_spool_line, ledger_spool_read, ledger_spool_order;
+DO $$ BEGIN FOR i IN 1 .. 9 LOOP EXECUTE format('DROP TABLE ledger_spool_many_%s', i); END LOOP; END $$;
 DROP SCHEMA ledger_spool_closed CASCADE;
 DROP OWNED BY ledger_spool_app, ledger_spool_flood, ledger_spool_back, ledger_spool_keeper, ledger_spool_owner;
 DROP ROLE ledger_spool_app, ledger_spool_flood, ledger_spool_back, ledger_spool_keeper, ledger_spool_owner;

@@ -89,6 +89,59 @@ SELECT count(*) > 0 AS entries, count(*) FILTER (WHERE line ~ '"content"') AS wi
 	FROM bulwark.ledger_export('jsonl') AS line WHERE line ~ '"entry".*public.lv_case';
 ROLLBACK;
 
+-- nor one that is gone, when another has its name, is there in its place or may be selected with all others
+\c - postgres
+CREATE TABLE lv_doc (id int PRIMARY KEY, tenant_id uuid, body text, hidden text);
+CREATE TABLE lv_note (id int PRIMARY KEY, tenant_id uuid, body text, hidden text);
+GRANT SELECT (id, tenant_id, body) ON lv_doc, lv_note TO lv_service;
+SELECT bulwark.protect('lv_doc', 'tenant_id'), bulwark.protect('lv_note', 'tenant_id');
+SELECT bulwark.audit('lv_doc'), bulwark.audit('lv_note');
+INSERT INTO lv_doc VALUES (1, :'a_tenant_create', 'b', 'TOPSECRET');
+INSERT INTO lv_note VALUES (1, :'a_tenant_create', 'b', 'TOPSECRET');
+\set seen 'SELECT entity_type, new FROM bulwark.ledger WHERE entity_type IN (''public.lv_doc'', ''public.lv_note'') AND action = ''insert'' ORDER BY entry_id'
+\c - lv_service
+BEGIN;
+SELECT bulwark.assume('c1000000-0000-4000-8000-000000000001', 'a1000000-0000-4000-8000-000000000001') IS NOT NULL AS tenant_admin;
+:seen;
+ROLLBACK;
+\c - postgres
+ALTER TABLE lv_note RENAME hidden TO hidden_before;
+ALTER TABLE lv_note ADD hidden text;
+GRANT SELECT ON lv_note TO lv_service;
+DROP TABLE lv_doc;
+CREATE TABLE lv_doc (id int PRIMARY KEY, tenant_id uuid, body text, hidden text);
+GRANT SELECT ON lv_doc TO lv_service;
+SELECT bulwark.protect('lv_doc', 'tenant_id'), bulwark.audit('lv_doc');
+INSERT INTO lv_doc VALUES (2, :'a_tenant_create', 'b', 'public');
+SELECT bulwark.ledger_seal() > 0 AS sealed;
+\c - lv_service
+BEGIN;
+SELECT bulwark.assume('c1000000-0000-4000-8000-000000000001', 'a1000000-0000-4000-8000-000000000001') IS NOT NULL AS tenant_admin;
+:seen;
+SELECT bool_or(line ~ 'TOPSECRET' OR encode(decode(coalesce(line::jsonb ->> 'content', ''), 'base64'), 'escape') ~ 'TOPSECRET') AS leaks,
+	count(*) FILTER (WHERE line::jsonb ? 'content') AS with_content
+	FROM bulwark.ledger_export('jsonl') AS line WHERE line ~ '"entry".*public.lv_(doc|note)';
+ROLLBACK;
+
+-- a schema that may not be looked into hides its entries' values and no other's
+\c - postgres
+CREATE SCHEMA lv_billing;
+CREATE TABLE lv_billing.bill (id int PRIMARY KEY, tenant_id uuid);
+GRANT SELECT ON lv_billing.bill TO lv_service;
+SELECT bulwark.protect('lv_billing.bill', 'tenant_id'), bulwark.audit('lv_billing.bill');
+INSERT INTO lv_billing.bill VALUES (1, :'a_tenant_create');
+\c - lv_service
+BEGIN;
+SELECT bulwark.assume('c1000000-0000-4000-8000-000000000001', 'a1000000-0000-4000-8000-000000000001') IS NOT NULL AS tenant_admin;
+SELECT entity_type, new IS NOT NULL AS shown FROM bulwark.ledger WHERE entity_type IN ('public.lv_doc', 'lv_billing.bill') AND action = 'insert' ORDER BY entry_id;
+SELECT count(*) FROM bulwark.ledger_export('csv') AS line WHERE line ~ 'lv_billing.bill';
+ROLLBACK;
+\c - postgres
+SET client_min_messages = warning;
+DROP SCHEMA lv_billing CASCADE;
+DROP TABLE lv_doc, lv_note;
+RESET client_min_messages;
+
 -- an auditor sees that entries exist; contents once it has said why, which is an entry
 \c - lv_auditor
 SELECT action, entity_id, old, new FROM bulwark.ledger WHERE entity_type = 'public.lv_case' AND action = 'update';

@@ -123,6 +123,25 @@ extern int no_such_variable
 	DefineIndex((relid), (stmt), InvalidOid, InvalidOid, InvalidOid, false, false, false, false, true)
 #endif
 
+/* An update says since 16 which indexes it needs, and they which of them to serve. */
+#if PG_VERSION_NUM >= 160000
+#define BW_SIMPLE_HEAP_UPDATE(rel, tid, tuple) \
+	do { TU_UpdateIndexes indexes_; simple_heap_update((rel), (tid), (tuple), &indexes_); } while (0)
+#define BW_INSERT_INDEX_TUPLES(target, slot, estate) \
+	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define BW_SIMPLE_HEAP_UPDATE(rel, tid, tuple)	simple_heap_update((rel), (tid), (tuple))
+#define BW_INSERT_INDEX_TUPLES(target, slot, estate) \
+	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL)
+#endif
+
+/* The oldest transaction that the commit log knows. */
+#if PG_VERSION_NUM >= 170000
+#define BW_OLDEST_CLOG_XID	(TransamVariables->oldestClogXid)
+#else
+#define BW_OLDEST_CLOG_XID	(ShmemVariableCache->oldestClogXid)
+#endif
+
 /* The number of a relation's file. */
 #if PG_VERSION_NUM >= 160000
 #define BW_FILENODE(rel)	((rel)->rd_locator.relNumber)
@@ -223,15 +242,20 @@ BwFindSetting(const char *name)
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #define BW_OWNS_DATABASE(dbid, roleid) \
 	object_ownercheck(DatabaseRelationId, (dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	object_ownercheck(RelationRelationId, (relid), (roleid))
+#define BW_MAY_USE_SCHEMA(schema, roleid) \
+	(object_aclcheck(NamespaceRelationId, (schema), (roleid), ACL_USAGE) == ACLCHECK_OK)
 #else
 #define BW_OWNS_DATABASE(dbid, roleid) \
 	pg_database_ownercheck((dbid), (roleid))
 #define BW_OWNS_RELATION(relid, roleid) \
 	pg_class_ownercheck((relid), (roleid))
+#define BW_MAY_USE_SCHEMA(schema, roleid) \
+	(pg_namespace_aclcheck((schema), (roleid), ACL_USAGE) == ACLCHECK_OK)
 #endif
 
 /* What GRANT of a role says beside the roles, as DefElems: 16 has more than ADMIN. */
@@ -244,12 +268,14 @@ BwFindSetting(const char *name)
 
 /* Which privileges a plan needs on relations: nodes of a list, and what is in one. */
 #if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo BwPermission;
 #define BW_PERMISSIONS(stmt)	((stmt)->permInfos)
 #define BW_PERMISSION_RELID(node)	(((RTEPermissionInfo *) (node))->relid)
 #define BW_PERMISSION_BITS(node)	(((RTEPermissionInfo *) (node))->requiredPerms)
 #define BW_PERMISSION_OF(stmt, rte) \
 	((rte)->perminfoindex != 0 ? (void *) getRTEPermissionInfo((stmt)->permInfos, (rte)) : NULL)
 #else
+typedef RangeTblEntry BwPermission;
 #define BW_PERMISSIONS(stmt)	((stmt)->rtable)
 #define BW_PERMISSION_RELID(node)	(((RangeTblEntry *) (node))->relid)
 #define BW_PERMISSION_BITS(node) \

@@ -4,8 +4,10 @@
  */
 #include "base/base.h"
 
+#include "access/sysattr.h"
 #include "nodes/plannodes.h"
 #include "parser/parsetree.h"
+#include "utils/acl.h"
 
 void
 RequiredRelations(const PlannedStmt *stmt, VisitRelation visit, void *arg)
@@ -23,4 +25,51 @@ RequiredRelations(const PlannedStmt *stmt, VisitRelation visit, void *arg)
 		if (BW_PERMISSION_BITS(node) != 0)
 			visit(BW_PERMISSION_RELID(node), BW_PERMISSION_BITS(node), node == target, arg);
 	}
+}
+
+/* Where a statement names no column, a privilege on any will do. */
+static bool
+columns_denied(Oid relid, Oid user, Bitmapset *columns, AclMode mode)
+{
+	int			column = -1;
+
+	if (bms_is_empty(columns))
+		return pg_attribute_aclcheck_all(relid, user, mode, ACLMASK_ANY) != ACLCHECK_OK;
+	while ((column = bms_next_member(columns, column)) >= 0)
+	{
+		AttrNumber	attno = column + FirstLowInvalidHeapAttributeNumber;
+
+		if ((attno == InvalidAttrNumber ? pg_attribute_aclcheck_all(relid, user, mode, ACLMASK_ALL) :
+			 pg_attribute_aclcheck(relid, attno, user, mode)) != ACLCHECK_OK)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_denied(const BwPermission *permission)
+{
+	AclMode		required = BW_PERMISSION_BITS(permission);
+	Oid			relid = permission->relid;
+	Oid			user = OidIsValid(permission->checkAsUser) ? permission->checkAsUser : GetUserId();
+	AclMode		missing;
+
+	if (required == 0)
+		return false;
+	missing = required & ~pg_class_aclmask(relid, user, required, ACLMASK_ALL);
+	return (missing & ~(ACL_SELECT | ACL_INSERT | ACL_UPDATE)) != 0 ||
+		((missing & ACL_SELECT) && columns_denied(relid, user, permission->selectedCols, ACL_SELECT)) ||
+		((missing & ACL_INSERT) && columns_denied(relid, user, permission->insertedCols, ACL_INSERT)) ||
+		((missing & ACL_UPDATE) && columns_denied(relid, user, permission->updatedCols, ACL_UPDATE));
+}
+
+Oid
+DeniedRelation(const PlannedStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, BW_PERMISSIONS(stmt))
+		if (is_denied(lfirst(lc)))
+			return BW_PERMISSION_RELID(lfirst(lc));
+	return InvalidOid;
 }

@@ -65,12 +65,25 @@ TrustedEnd(TrustedScope *scope)
 	MemoryContextSwitchTo(scope->caller);
 }
 
+/* The next statement that the executor starts is one that we run ourselves. */
+static bool next_is_ours = false;
+
+bool
+TrustedTake(void)
+{
+	bool		ours = next_is_ours;
+
+	next_is_ours = false;
+	return ours;
+}
+
 uint64
 TrustedExec(const char *sql, int nargs, const Oid *types, const Datum *values, const bool *isnull)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *nulls = NULL;
-	int			rc;
+	bool		outer = next_is_ours;
+	char	   *volatile nulls = NULL;
+	int			rc = 0;
 
 	if (isnull != NULL)
 	{
@@ -79,8 +92,17 @@ TrustedExec(const char *sql, int nargs, const Oid *types, const Datum *values, c
 			nulls[i] = isnull[i] ? 'n' : ' ';
 		nulls[nargs] = '\0';
 	}
-	rc = SPI_execute_with_args(sql, nargs, unconstify(Oid *, types), unconstify(Datum *, values),
-							   nulls, false, 0);
+	PG_TRY();
+	{
+		next_is_ours = true;
+		rc = SPI_execute_with_args(sql, nargs, unconstify(Oid *, types), unconstify(Datum *, values),
+								   nulls, false, 0);
+	}
+	PG_FINALLY();
+	{
+		next_is_ours = outer;
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(caller);	/* SPI leaves its own, which ends with it */
 	if (rc < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));

@@ -61,6 +61,8 @@ typedef struct Check
 	bool		whole;			/* so the export says: nothing may be left out */
 	uint64_t	skipped;
 	uint64_t	withheld;		/* contents not shown */
+	uint64_t	rendered;		/* entries whose metadata or images are shown, which is not compared */
+	uint64_t	unproved;		/* entries of which something is shown without their content */
 	uint64_t	erased;
 	uint64_t	blocks;
 	uint64_t	pending;

@@ -3,8 +3,9 @@
  *		What an export says of an entry for people, compared with its record and
  *		its content: who reads the one must not be told something else.
  *
- * Metadata and images are rendered by the server from the same content and are
- * not compared; docs/file-formats.md says how to read them from the content.
+ * Metadata and images are rendered by the server from the same content.  Whether there is
+ * one to render is compared, what is in it is not, and is counted: the verdict says so.
+ * docs/file-formats.md says how to read them from the content.
  */
 #include "check.h"
 
@@ -214,6 +215,20 @@ compare_record(const Entry *e)
 	expect_text(e, "entity_type", leaf->entity_type.data, leaf->entity_type.len);
 }
 
+/* Shown where the content has one of the two, else not; true: it is shown. */
+static bool
+expect_rendering(const Entry *e, const char *name, const bw_field *one, const bw_field *other)
+{
+	bool		there = one->tag != 0 || (other != NULL && other->tag != 0);
+	bool		readable = (one->tag != 0 && one->mode == BW_MODE_PLAIN) ||
+		(other != NULL && other->tag != 0 && other->mode == BW_MODE_PLAIN);
+	bool		shown = field_of(e, name) != NULL;
+
+	if (shown ? !there : readable)
+		differs(e, name);
+	return shown;
+}
+
 /* Plain text fields of the content (NULL: erased); what it does not have must not be there. */
 static void
 compare_content(const Entry *e, const uint8_t *bytes, size_t len)
@@ -224,7 +239,7 @@ compare_content(const Entry *e, const uint8_t *bytes, size_t len)
 		const char *name;
 	}			texts[] = {
 		{BW_TAG_ENTITY_ID, "entity_id"}, {BW_TAG_EMAIL, "actor_email"}, {BW_TAG_ROUTE, "route"},
-		{BW_TAG_REQUEST_ID, "request_id"}
+		{BW_TAG_REQUEST_ID, "request_id"}, {BW_TAG_CLIENT_ADDR, "client_addr"}
 	};
 	bw_field	found[BW_TAG_LAST + 1] = {{0}};
 	bw_content	content;
@@ -243,6 +258,25 @@ compare_content(const Entry *e, const uint8_t *bytes, size_t len)
 		else if (is->mode == BW_MODE_PLAIN)
 			expect_text(e, texts[i].name, is->value.data, is->value.len);
 	}
+	e->check->rendered += expect_rendering(e, "old", &found[BW_TAG_OLD_IMAGE], NULL) |
+		expect_rendering(e, "new", &found[BW_TAG_NEW_IMAGE], NULL) |
+		expect_rendering(e, "metadata", &found[BW_TAG_METADATA], &found[BW_TAG_REQUEST_METADATA]);
+}
+
+/* The content is not there: what is shown of it nothing proves. */
+static void
+count_unproved(const Entry *e)
+{
+	static const char *const names[] = {
+		"entity_id", "actor_email", "route", "request_id", "client_addr", "metadata", "old", "new"
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (field_of(e, names[i]) != NULL)
+		{
+			e->check->unproved++;
+			return;
+		}
 }
 
 void
@@ -254,4 +288,6 @@ check_fields(Check *check, const JsonValue *fields, int64_t leaf_index,
 	compare_record(&e);
 	if (shown)
 		compare_content(&e, content, len);
+	else
+		count_unproved(&e);
 }

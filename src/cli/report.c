@@ -84,6 +84,12 @@ put_limits(Page *page, const Check *check)
 		put(page, "%" PRIu64 " leaves are left out of the export; of those only the hashes were checked.\n", check->skipped);
 	if (check->withheld > 0)
 		put(page, "%" PRIu64 " entries are without their contents, which were not shown to the reader.\n", check->withheld);
+	if (check->unproved > 0)
+		put(page, "%" PRIu64 " of them show values all the same (entity id, e-mail, request, metadata, old, new):\n"
+			"nothing in the export proves those.\n", check->unproved);
+	if (check->rendered > 0)
+		put(page, "Of %" PRIu64 " entries the contents are proved, and not what \"metadata\", \"old\" and \"new\" show\n"
+			"of them: those are renderings, to be made from the contents by whom they matter to.\n", check->rendered);
 	if (check->erased > 0 && (check->skipped > 0 || check->withheld > 0))
 		put(page, "Records of erasure were not compared, because not all entries are here.\n");
 	if (check->pending > 0)
@@ -124,6 +130,7 @@ put_found(Page *page, const Check *check)
 	}
 	put(page, "Leaves left out     %" PRIu64 "\n", check->skipped);
 	put(page, "Contents not shown  %" PRIu64 "\n", check->withheld);
+	put(page, "Renderings          %" PRIu64 " entries, not compared\n", check->rendered);
 	put(page, "Contents erased     %" PRIu64 "\n", check->erased);
 	put(page, "Not sealed yet      %" PRIu64 "\n", check->pending);
 }

@@ -144,6 +144,7 @@ bw_shape_open(bw_shape *s, const void *data, size_t len)
 	if (bw_get_uint(&s->r, 1) != BW_SHAPE_VERSION)
 		s->r.failed = true;
 	s->relation.data = bw_get_bytes(&s->r, SIZE_MAX, &s->relation.len);
+	s->number = bw_get_varint32(&s->r);
 	s->ncolumns = bw_get_varint32(&s->r);
 	return !s->r.failed;
 }
@@ -158,6 +159,7 @@ bw_shape_next(bw_shape *s, bw_column *column)
 	column->encoding = (uint8_t) bw_get_uint(&s->r, 1);
 	if (column->encoding > BW_ENC_LAST)
 		s->r.failed = true;
+	column->number = bw_get_varint32(&s->r);
 	s->read++;
 	return !s->r.failed;
 }

@@ -181,6 +181,7 @@ extern int	bw_encoding_width(uint8_t encoding);
 typedef struct bw_shape
 {
 	bw_bytes	relation;
+	uint32_t	number;			/* the relation's oid */
 	uint32_t	ncolumns;
 	uint32_t	read;
 	bw_reader	r;
@@ -191,6 +192,7 @@ typedef struct bw_column
 	bw_bytes	name;
 	bw_bytes	type;
 	uint8_t		encoding;
+	uint32_t	number;			/* attnum: names come again, numbers do not */
 } bw_column;
 
 extern void bw_shape_id(const void *shape, size_t len, uint8_t id[BW_SHAPE_ID_LEN]);

@@ -22,6 +22,7 @@
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -85,7 +86,7 @@ void
 AlteredNote(Oid relid, AlteredHow how, Oid parent)
 {
 	/* protect() and its like report by themselves what they do. */
-	if (how == ALTERED_DEFINITION && ProtectionWorking())
+	if (how == ALTERED_DEFINITION && ProtectionWorking() && !StrangersRun())
 		return;
 	note_of(relid, parent)->how |= how;
 }
@@ -145,6 +146,9 @@ AlteredDigestRows(Oid relid)
 
 	if (note->digested)
 		return;
+	/* most commands have a stronger lock; one that alters a type has none */
+	if (digests)
+		LockRelationOid(relid, ShareLock);
 	make_salt(note->salt);
 	note->digested = digest(relid, note->desc, note->salt, &note->before);
 }
@@ -159,6 +163,8 @@ AlteredCommandBegin(const PlannedStmt *pstmt, const char *source)
 
 	command.tag = CreateCommandName(pstmt->utilityStmt);
 	command.text = source ? source + begin : "";
+	command.renames_value = IsA(pstmt->utilityStmt, AlterEnumStmt) &&
+		((AlterEnumStmt *) pstmt->utilityStmt)->oldVal != NULL;
 	command.len = source == NULL ? 0 : pstmt->stmt_len > 0 ? pstmt->stmt_len : strlen(command.text);
 	return outer;
 }
@@ -167,6 +173,12 @@ void
 AlteredCommandEnd(AlteredCommand outer)
 {
 	command = outer;
+}
+
+bool
+AlteredCommandRenamesValue(void)
+{
+	return command.renames_value;
 }
 
 /* Its text, without secrets and not too long. */
@@ -330,31 +342,6 @@ enter_children(const Altered *note)
 
 /* --- settling ------------------------------------------------------------------------------------ */
 
-/* All triggers were switched, ours with them: ours are on again. */
-static void
-switch_on(Oid relid)
-{
-	static char *const triggers[] = {TRIGGER_CAPTURE, TRIGGER_CAPTURE_TRUNCATE};
-	List	   *commands = NIL;
-
-	for (int i = 0; i < lengthof(triggers); i++)
-	{
-		AlterTableCmd *cmd = makeNode(AlterTableCmd);
-
-		if (!OidIsValid(get_trigger_oid(relid, triggers[i], true)))
-			continue;
-		cmd->subtype = AT_EnableAlwaysTrig;
-		cmd->name = triggers[i];
-		commands = lappend(commands, cmd);
-	}
-	LedgerWorkBegin();
-	AlterTableInternal(relid, commands, false);
-	CommandCounterIncrement();
-	LedgerWorkEnd();
-	ereport(NOTICE,
-			(errmsg("triggers of the audit on table \"%s\" stay enabled always", get_rel_name(relid))));
-}
-
 static void
 settle_columns(const Altered *note)
 {
@@ -390,7 +377,8 @@ settle_note(Altered *note)
 			RefuseTriggerChange(&part, "dropping");
 		}
 		if (note->how & ALTERED_SWITCHED)
-			switch_on(note->relid);
+			ereport(NOTICE,
+					(errmsg("triggers of the audit on table \"%s\" stay enabled always", get_rel_name(note->relid))));
 		settle_columns(note);
 	}
 	else if (!(note->how & ALTERED_DROPPED))
@@ -415,6 +403,28 @@ AlteredSettle(void)
 	foreach(lc, settling)
 		settle_note(lfirst(lc));
 	PopActiveSnapshot();
+}
+
+/*
+ * Rows are about to be changed although the command that switched triggers has not
+ * ended: an event trigger runs, or an extension's script goes on.
+ */
+void
+AlteredSwitchOn(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, notes)
+	{
+		Altered    *note = lfirst(lc);
+
+		if ((note->how & ALTERED_SWITCHED) == 0)
+			continue;
+		note->how &= ~ALTERED_SWITCHED;
+		CommandCounterIncrement();
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(note->relid)) && AuditedOf(note->relid) != NULL)
+			switch_on(note->relid);
+	}
 }
 
 /* --- transactions --------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
@@ -18,8 +19,10 @@
 #include "catalog/pg_policy.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -113,6 +116,23 @@ column_altered(Oid relid, int attnum)
 		AlteredColumnName(relid, column, NameStr(now));
 }
 
+/* Of an audited table; or of a composite type, or a row type, that one has. */
+static void
+column_created(Oid relid, int attnum)
+{
+	if (AuditedOf(relid) != NULL)
+		column_altered(relid, attnum);
+	AlteredRowsOfType(get_rel_type_id(relid));
+}
+
+/* Only now is it known that the command may, and still nothing of it is seen. */
+static void
+type_altered(Oid type)
+{
+	if (AlteredCommandRenamesValue())
+		AlteredRowsOfType(type);
+}
+
 static void
 table_altered(Oid relid)
 {
@@ -123,17 +143,43 @@ table_altered(Oid relid)
 	AlteredNote(relid, renamed ? ALTERED_NAME : ALTERED_DEFINITION, InvalidOid);
 }
 
-/* Its tables are called otherwise. */
+/* The schema's name as the running command has just written it; false: none. */
+static bool
+new_schema_name(Oid schema, NameData *name)
+{
+	Relation	catalog = table_open(NamespaceRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_namespace_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(catalog, NamespaceOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		*name = ((Form_pg_namespace) GETSTRUCT(tuple))->nspname;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* Its tables are called otherwise, if it is: it may have got another owner. */
 static void
 schema_altered(Oid schema)
 {
-	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
+	char	   *before = get_namespace_name(schema);
+	NameData	now;
+	Relation	catalog;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	List	   *relids = NIL;
 	ListCell   *lc;
 
+	if (before == NULL || !new_schema_name(schema, &now) || strcmp(before, NameStr(now)) == 0)
+		return;
+	catalog = table_open(RelationRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
 	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -236,6 +282,35 @@ part_created(Oid classid, Oid objectid)
 		AlteredNote(part.relid, ALTERED_DEFINITION, InvalidOid);
 }
 
+/*
+ * Ours was switched off with all others: on again at once, before anything else that
+ * the command does, since that may run others' code (a CHECK's function, say).
+ */
+static void
+keep_firing(Oid trigger, Oid relid)
+{
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	CommandCounterIncrement();
+	catalog = table_open(TriggerRelationId, RowExclusiveLock);
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "could not find trigger %u", trigger);
+	tuple = heap_copytuple(tuple);
+	((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled = TRIGGER_FIRES_ALWAYS;
+	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+	heap_freetuple(tuple);
+	systable_endscan(scan);
+	table_close(catalog, RowExclusiveLock);
+	CacheInvalidateRelcacheByRelid(relid);
+	CommandCounterIncrement();
+}
+
 static void
 part_altered(Oid classid, Oid objectid)
 {
@@ -250,7 +325,10 @@ part_altered(Oid classid, Oid objectid)
 			 strcmp(NameStr(now.name), NameStr(before.name)) != 0)
 		RefuseTriggerChange(&before, "renaming");
 	else if (now.enabled != TRIGGER_FIRES_ALWAYS)
+	{
+		keep_firing(objectid, before.relid);
 		AlteredNote(before.relid, ALTERED_SWITCHED, InvalidOid);
+	}
 }
 
 static void
@@ -280,9 +358,9 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 		case OAT_POST_CREATE:
 			if (!relation)
 				part_created(classid, objectid);
-			else if (subid != 0 && AuditedOf(objectid) != NULL)
-				column_altered(objectid, subid);
-			else if (subid == 0 && ((ObjectAccessPostCreate *) arg)->is_internal)
+			else if (subid != 0)
+				column_created(objectid, subid);
+			else if (((ObjectAccessPostCreate *) arg)->is_internal)
 				heap_created(objectid);
 			break;
 
@@ -293,6 +371,8 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 				break;
 			else if (classid == NamespaceRelationId)
 				schema_altered(objectid);
+			else if (classid == TypeRelationId)
+				type_altered(objectid);
 			else if (!relation)
 				part_altered(classid, objectid);
 			else if (AuditedOf(objectid) == NULL)
@@ -304,6 +384,8 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 			break;
 
 		case OAT_DROP:
+			if (relation && subid != 0)
+				AlteredRowsOfType(get_rel_type_id(objectid));
 			if (relation && AuditedOf(objectid) != NULL)
 				relation_dropped(objectid, subid);
 			else if (relation && subid == 0)

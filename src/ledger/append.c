@@ -20,6 +20,7 @@
  * later: who has a snapshot that sees the command's rows sees their entries.
  */
 #include "ledger/entry.h"
+#include "ledger/sealer.h"
 
 #include "access/htup_details.h"
 #include "access/parallel.h"
@@ -469,6 +470,14 @@ LedgerFlush(void)
 		write_all(level_now(), false);
 }
 
+/* The transaction will commit with these entries, if it does. */
+static void
+tell_sealer(const Level *level)
+{
+	if (level->sequence > 0)
+		ToldNote(LogOpen(), U64FromFullTransactionId(GetTopFullTransactionId()), level->sequence);
+}
+
 /* --- appending ------------------------------------------------------------------------------ */
 
 /* Nothing is written from a parallel worker, or in recovery. */
@@ -553,7 +562,10 @@ LedgerAppend(const Entry *entry)
 	push(level, kept_new(&leaf, content));
 
 	if (committing)
+	{
 		write_all(level, false);
+		tell_sealer(level);
+	}
 	else if (kept_count >= KEEP_ENTRIES || kept_bytes >= KEEP_BYTES)
 		write_kept(level);
 	return leaf.entry_id;
@@ -567,7 +579,10 @@ write_at_commit(void)
 {
 	committing = true;
 	if (top != NULL)
+	{
 		write_all(level_now(), true);
+		tell_sealer(top);
+	}
 }
 
 static void

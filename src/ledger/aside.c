@@ -5,12 +5,15 @@
  */
 #include "ledger/sealer.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
+#include "utils/syscache.h"
 #include "utils/wait_event.h"
 
 #define PATIENCE_US		(INT64CONST(5) * USECS_PER_SEC)
@@ -33,7 +36,10 @@ wanted_database(Node *statement, bool *drops)
 			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ?
 				((RenameStmt *) statement)->subname : NULL;
 		case T_AlterDatabaseStmt:
-			return ((AlterDatabaseStmt *) statement)->dbname;
+			foreach(cell, ((AlterDatabaseStmt *) statement)->options)
+				if (strcmp(lfirst_node(DefElem, cell)->defname, "tablespace") == 0)
+					return ((AlterDatabaseStmt *) statement)->dbname;
+			return NULL;
 		case T_CreatedbStmt:
 			foreach(cell, ((CreatedbStmt *) statement)->options)
 			{
@@ -48,12 +54,24 @@ wanted_database(Node *statement, bool *drops)
 	}
 }
 
-/* Who could only send the worker away is not served. */
+static bool
+is_template(Oid database)
+{
+	HeapTuple	row = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		result = HeapTupleIsValid(row) && ((Form_pg_database) GETSTRUCT(row))->datistemplate;
+
+	if (HeapTupleIsValid(row))
+		ReleaseSysCache(row);
+	return result;
+}
+
+/* Who could only send the worker away is not served: as createdb() and the others ask. */
 static bool
 may_want(Node *statement, Oid database)
 {
-	return IsA(statement, CreatedbStmt) ? have_createdb_privilege() :
-		BW_OWNS_DATABASE(database, GetUserId());
+	if (BW_OWNS_DATABASE(database, GetUserId()))
+		return !IsA(statement, CreatedbStmt) || have_createdb_privilege();
+	return IsA(statement, CreatedbStmt) && have_createdb_privilege() && is_template(database);
 }
 
 /* Wait, for a while only, until the worker has left. */
@@ -74,7 +92,7 @@ come_back(int code, Datum arg)
 {
 	DatabaseSlot *slot = (DatabaseSlot *) DatumGetPointer(arg);
 
-	pg_atomic_fetch_sub_u32(&slot->avoid, 1);
+	SlotAvoidEnd(slot);
 	SlotWake(NULL);
 }
 
@@ -118,7 +136,7 @@ aside_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		return;
 	}
 
-	pg_atomic_fetch_add_u32(&slot->avoid, 1);
+	SlotAvoid(slot);
 	PG_ENSURE_ERROR_CLEANUP(come_back, PointerGetDatum(slot));
 	{
 		wait_for_worker(slot);

@@ -9,12 +9,15 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
+#include "parser/parse_func.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -182,20 +185,32 @@ column_list(FunctionCallInfo fcinfo, int arg, Oid relid)
 	return names;
 }
 
+/* A column of the primary key that is left out or sealed; NULL: none. */
+static const char *
+hidden_key_column(Oid relid, const Audited *audited)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	const char *found = NULL;
+	ListCell   *lc;
+
+	foreach(lc, list_concat_copy(audited->exclude_columns, audited->sealed_columns))
+		if (bms_is_member(get_attnum(relid, lfirst(lc)) - FirstLowInvalidHeapAttributeNumber, key))
+			found = lfirst(lc);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 /* Entries name their row by its key: that is neither left out nor sealed. */
 static void
 check_columns(Oid relid, const Audited *audited)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	List	   *all = list_concat_copy(audited->exclude_columns, audited->sealed_columns);
+	const char *key = hidden_key_column(relid, audited);
 	ListCell   *lc;
 
-	foreach(lc, all)
-		if (bms_is_member(get_attnum(relid, lfirst(lc)) - FirstLowInvalidHeapAttributeNumber, key))
-			bad_column(psprintf("column \"%s\" is part of the primary key", (char *) lfirst(lc)),
-					   "Entries name their row by the primary key.");
-	table_close(rel, AccessShareLock);
+	if (key != NULL)
+		bad_column(psprintf("column \"%s\" is part of the primary key", key),
+				   "Entries name their row by the primary key.");
 	foreach(lc, audited->sealed_columns)
 	{
 		ListCell   *other;
@@ -290,41 +305,82 @@ run(const char *sql)
 	(void) TrustedExec(sql, 0, NULL, NULL, NULL);
 }
 
-/* Is there a trigger of that name that fires always and is ours? */
+typedef struct CaptureTrigger
+{
+	const char *name;
+	const char *function;
+	int16		type;
+	const char *events;			/* as CREATE TRIGGER has them */
+	const char *level;
+} CaptureTrigger;
+
+static const CaptureTrigger capture_triggers[] = {
+	{TRIGGER_CAPTURE, "capture",
+		TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE,
+	"INSERT OR UPDATE OR DELETE", "ROW"},
+	{TRIGGER_CAPTURE_TRUNCATE, "capture_truncate", TRIGGER_TYPE_TRUNCATE, "TRUNCATE", "STATEMENT"},
+};
+
+/* Is it as we make it?  (coverage.c asks the same.)  A dump may have brought it. */
+static bool
+is_own_trigger(Oid trigger, const CaptureTrigger *own)
+{
+	List	   *function = list_make2(makeString(BULWARK_PRIVATE_SCHEMA), makeString(unconstify(char *, own->function)));
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		result = false;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		result = form->tgfoid == LookupFuncName(function, 0, NULL, false) && form->tgtype == own->type &&
+			form->tgattr.dim1 == 0 && !form->tgisinternal && !OidIsValid(form->tgconstraint) &&
+			heap_attisnull(tuple, Anum_pg_trigger_tgqual, RelationGetDescr(catalog));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return result;
+}
+
 static void
-create_trigger(Oid relid, const char *name, const char *rest)
+create_trigger(Oid relid, const CaptureTrigger *own)
 {
 	const char *table = CaptureEntityType(relid);
+	Oid			trigger = get_trigger_oid(relid, own->name, true);
 
-	if (!OidIsValid(get_trigger_oid(relid, name, true)))
-		run(psprintf("CREATE TRIGGER %s AFTER %s", name, rest));
-	run(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", table, name));
+	if (!OidIsValid(trigger))
+		run(psprintf("CREATE TRIGGER %s AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION " BULWARK_PRIVATE_SCHEMA ".%s()",
+					 quote_identifier(own->name), own->events, table, own->level, own->function));
+	else if (!is_own_trigger(trigger, own))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("trigger \"%s\" of table \"%s\" is not the one that records its changes", own->name, get_rel_name(relid)),
+				 errhint("Drop or rename it: the name is bulwark's.")));
+	run(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", table, quote_identifier(own->name)));
 }
 
 /* The triggers of a table with rows of its own, where they are not there yet. */
 static void
 create_triggers(Oid relid)
 {
-	const char *table = CaptureEntityType(relid);
-
 	if (get_rel_relkind(relid) != RELKIND_RELATION)
 		return;
-	create_trigger(relid, TRIGGER_CAPTURE,
-				   psprintf("INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW "
-							"EXECUTE FUNCTION bulwark_internal.capture()", table));
-	create_trigger(relid, TRIGGER_CAPTURE_TRUNCATE,
-				   psprintf("TRUNCATE ON %s FOR EACH STATEMENT "
-							"EXECUTE FUNCTION bulwark_internal.capture_truncate()", table));
+	for (int i = 0; i < lengthof(capture_triggers); i++)
+		create_trigger(relid, &capture_triggers[i]);
 }
 
 static void
 drop_triggers(Oid relid)
 {
-	static const char *const names[] = {TRIGGER_CAPTURE, TRIGGER_CAPTURE_TRUNCATE};
-
-	for (int i = 0; i < lengthof(names); i++)
-		if (OidIsValid(get_trigger_oid(relid, names[i], true)))
-			run(psprintf("DROP TRIGGER %s ON %s", names[i], CaptureEntityType(relid)));
+	for (int i = 0; i < lengthof(capture_triggers); i++)
+		if (OidIsValid(get_trigger_oid(relid, capture_triggers[i].name, true)))
+			run(psprintf("DROP TRIGGER %s ON %s", quote_identifier(capture_triggers[i].name), CaptureEntityType(relid)));
 }
 
 /* --- starting and stopping ----------------------------------------------------------------------------- */
@@ -464,6 +520,7 @@ bulwark_audit_stop(PG_FUNCTION_ARGS)
 void
 AuditedRequireRecordable(Oid relid)
 {
+	const Audited *audited = AuditedOf(relid);
 	const char *hint;
 	const char *what = obstacle(relid, &hint);
 
@@ -473,6 +530,18 @@ AuditedRequireRecordable(Oid relid)
 				 errmsg("\"%s\" cannot be %s: it is audited, or a child of what is", get_rel_name(relid), what),
 				 errdetail("Its changes would not be recorded."),
 				 errhint("%s", hint)));
+	if (audited != NULL)
+	{
+		const char *key = hidden_key_column(relid, audited);
+
+		if (key != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("column \"%s\" of \"%s\" cannot be part of the primary key: the ledger leaves its values out",
+							key, get_rel_name(relid)),
+					 errdetail("Entries name their row by the primary key."),
+					 errhint("Call bulwark.audit() with other columns first.")));
+	}
 }
 
 void

@@ -3,8 +3,10 @@
  *		The triggers of audited relations: one entry for each row that was
  *		stored, in the transaction that stored it.
  *
- * They are AFTER triggers and read what the table holds now, so what other
- * triggers made of a row, or suppressed, is what is recorded.
+ * They are AFTER triggers and read what the statement stored, so what others made of
+ * a row before, or suppressed, is what is recorded.  They fire before all other
+ * AFTER triggers, those of foreign keys too: what these change comes after what made
+ * them change it.  (Should a key be violated, the entries go with the rest.)
  */
 #include "ledger/capture.h"
 
@@ -51,7 +53,37 @@ require_trigger(FunctionCallInfo fcinfo, const char *name, bool row)
 	return trigger;
 }
 
-/* Fill what the entry says of a row; old or new may be NULL. */
+/*
+ * Only audit() makes triggers that record.  By another one a row would be recorded
+ * twice, or one of a table that nobody says is audited: of what was called by an
+ * audited table's name meanwhile, say.
+ */
+static void
+require_own(const TriggerData *trigger, Oid own)
+{
+	if (likely(trigger->tg_trigger->tgoid == own))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("trigger \"%s\" of table \"%s\" records changes, and bulwark.audit() does not know of it",
+					trigger->tg_trigger->tgname, RelationGetRelationName(trigger->tg_relation)),
+			 errdetail("What is recorded is a change of a registered table, once."),
+			 errhint("Drop the trigger, or, where a dump brought it without its ledger, call bulwark.audit() for the table.")));
+}
+
+/* Does the update put the row under another tenant or affiliation? */
+static bool
+moves_row(const CaptureShape *shape, const uint8 *changes)
+{
+	return (shape->tenant_at >= 0 && changes[shape->tenant_at] == COLUMN_CHANGED) ||
+		(shape->affiliation_at >= 0 && changes[shape->affiliation_at] == COLUMN_CHANGED);
+}
+
+/*
+ * Fill what the entry says of a row; old or new may be NULL.  An entry has one
+ * tenant and one affiliation, whose readers see it: a row that goes from one to
+ * another is gone there, with what it held there, and new here.
+ */
 static void
 record_row(CaptureShape *shape, const char *action, TupleTableSlot *old, TupleTableSlot *new)
 {
@@ -69,6 +101,12 @@ record_row(CaptureShape *shape, const char *action, TupleTableSlot *old, TupleTa
 	{
 		if (!ImageCompare(shape, old, new, changes) && skip_unchanged)
 			return;
+		if (moves_row(shape, changes))
+		{
+			record_row(shape, "delete", old, NULL);
+			record_row(shape, "insert", NULL, new);
+			return;
+		}
 		update = changes;
 	}
 
@@ -108,6 +146,7 @@ bulwark_capture(PG_FUNCTION_ARGS)
 	TriggerData *trigger = require_trigger(fcinfo, "capture", true);
 	CaptureShape *shape = CaptureShapeOf(trigger->tg_relation);
 
+	require_own(trigger, shape->row_trigger);
 	slot_getallattrs(trigger->tg_trigslot);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		record_row(shape, "insert", NULL, trigger->tg_trigslot);
@@ -129,6 +168,7 @@ bulwark_capture_truncate(PG_FUNCTION_ARGS)
 	CaptureShape *shape = CaptureShapeOf(trigger->tg_relation);
 	Entry		entry = {.source = SOURCE_CAPTURED, .action = "truncate", .annotated = true};
 
+	require_own(trigger, shape->truncate_trigger);
 	entry.entity_type = shape->entity_type;
 	if (shape->pinned)
 		entry.tenant = &shape->pinned_tenant;

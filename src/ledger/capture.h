@@ -48,6 +48,8 @@ typedef struct CaptureShape
 	Oid			relid;			/* hash key */
 	bool		valid;
 	MemoryContext context;		/* of all that follows */
+	Oid			row_trigger;	/* audit()'s own; InvalidOid: not audited */
+	Oid			truncate_trigger;
 	char	   *entity_type;	/* schema-qualified, in the database's encoding */
 	int			ncolumns;
 	CaptureColumn *columns;
@@ -58,9 +60,11 @@ typedef struct CaptureShape
 	bool		pinned;			/* all rows are this tenant's */
 	pg_uuid_t	pinned_tenant;
 	AttrNumber	tenant_attno;	/* 0: none */
+	int			tenant_at;		/* its index in columns; -1: none */
 	TenantKey	tenant_key;
 	Oid			tenant_type;	/* below any domain */
 	AttrNumber	affiliation_attno;	/* 0: none */
+	int			affiliation_at;
 	FmgrInfo	affiliation_output;
 	bytea	   *shape;
 	uint8		shape_id[BW_SHAPE_ID_LEN];

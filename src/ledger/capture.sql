@@ -1,5 +1,5 @@
 -- capture: audited tables.  Their rows are recorded by triggers that fire always
--- and last; which tables, and how, is in bulwark_internal.ledger_audited.
+-- and first; which tables, and how, is in bulwark_internal.ledger_audited.
 
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulwark_internal.ledger_audited
 	FOR EACH STATEMENT EXECUTE FUNCTION bulwark_internal.invalidate('own');
@@ -34,7 +34,7 @@ COMMENT ON FUNCTION bulwark.audit(regclass, name[], boolean, name[]) IS
 	'ledger entries of the same transaction. exclude_columns: recorded as changed or not, without values. reads: a statement that reads the '
 	'table is an entry, too. sealed_columns: recorded encrypted under the tenant''s key. Called again it replaces these options. The caller '
 	'is bulwark_admin and owns the table, or is superuser (42501). 42809: not an ordinary table; 42703: no such column; 22023: a column of '
-	'the primary key, or one both excluded and sealed; 55000: no root key, no module that seals, or audited as part of another table.';
+	'the primary key, or one both excluded and sealed; 55000: no root key, no module that seals, or audited as part of another table; 42710: another trigger has the name of ours.';
 
 CREATE FUNCTION bulwark.audit_stop(relation regclass) RETURNS void
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'bulwark_audit_stop';

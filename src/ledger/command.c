@@ -562,7 +562,7 @@ record(Node *stmt)
 void
 CommandAfter(Node *stmt)
 {
-	if (concerns(stmt) && !ProtectionWorking() && EventServes())
+	if (concerns(stmt) && (!ProtectionWorking() || StrangersRun()) && EventServes())
 		record(stmt);
 }
 

@@ -217,7 +217,7 @@ static const char *const trigger_query =
 "  FROM pg_class c,"
 "  (VALUES ('bulwark_guard_row', 'bulwark_internal.ledger_guard()', 31),"
 "    ('bulwark_guard_truncate', 'bulwark_internal.ledger_guard()', 34)) AS w (name, function, type)"
-"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%' AND c.relkind = 'r'"
+"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND (c.relname LIKE 'ledger\\_%' OR c.relname = 'database_identity') AND c.relkind = 'r'"
 "  UNION ALL"
 "  SELECT 'bulwark_internal.ledger_audited'::regclass, 'invalidate', 'bulwark_internal.invalidate()', 60)"
 " SELECT w.relid::regclass::text, CASE"
@@ -230,14 +230,14 @@ static const char *const trigger_query =
 " UNION ALL"
 " SELECT t.tgrelid::regclass::text, format('trigger \"%s\" is not of the ledger''s', t.tgname)"
 " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-" WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%'"
+" WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND (c.relname LIKE 'ledger\\_%' OR c.relname = 'database_identity')"
 "  AND NOT EXISTS (SELECT FROM wanted w WHERE w.relid = t.tgrelid AND w.name = t.tgname)";
 
 /* $1: the tables that there must be. */
 static const char *const table_query =
 "WITH present AS ("
 "  SELECT c.* FROM pg_class c"
-"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relname LIKE 'ledger\\_%' AND c.relkind NOT IN ('i', 'S', 'c')),"
+"  WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND (c.relname LIKE 'ledger\\_%' OR c.relname = 'database_identity') AND c.relkind NOT IN ('i', 'S', 'c')),"
 " extension AS (SELECT oid, extowner FROM pg_extension WHERE extname = 'bulwark'),"
 " segment AS (SELECT format('ledger_segment_%s', segment) AS name FROM bulwark_internal.ledger_segments)"
 " SELECT 'bulwark_internal.' || m.name, 'the table is missing'"
@@ -251,11 +251,23 @@ static const char *const table_query =
 "   AND y.polcmd = 'r' AND y.polpermissive AND y.polroles = ARRAY(SELECT oid FROM pg_roles WHERE rolname = 'bulwark_ledger')"
 "   AND pg_get_expr(y.polqual, y.polrelid) = 'bulwark_internal.ledger_visible(bulwark_internal.leaf_tenant(leaf), leaf)'))"
 " UNION ALL"
+" SELECT a.attrelid::regclass::text, 'statistics are gathered of contents, which erasing them would not reach'"
+" FROM pg_attribute a WHERE coalesce(a.attstattarget, -1) <> 0 AND a.attname = CASE"
+"  WHEN a.attrelid IN (SELECT oid FROM present WHERE relname = 'ledger_entries' OR relname IN (SELECT name FROM segment)) THEN 'content'"
+"  WHEN a.attrelid IN (SELECT c.oid FROM pg_class c JOIN segment s ON c.relname = s.name || '_7'"
+"   WHERE c.relnamespace = 'bulwark_internal'::regnamespace AND c.relkind = 'i') THEN 'content_entity_id' END"
+" UNION ALL"
 " SELECT p.oid::regclass::text, 'it does not belong to the extension'"
 " FROM present p, extension e"
 " WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid"
 "  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid"
 "  AND d.deptype = CASE WHEN p.relname IN (SELECT name FROM segment) THEN 'x'::\"char\" ELSE 'e' END)"
+" UNION ALL"
+" SELECT o.oid::regclass::text, format('it belongs to the extension %s', x.extname)"
+" FROM present p CROSS JOIN extension e"
+" CROSS JOIN LATERAL (SELECT p.oid UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = p.oid) AS o (oid)"
+" JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = o.oid AND d.refclassid = 'pg_extension'::regclass AND d.refobjid <> e.oid"
+" JOIN pg_extension x ON x.oid = d.refobjid"
 " UNION ALL"
 " SELECT p.oid::regclass::text, 'it is a segment, and does not inherit from ledger_entries alone'"
 " FROM present p WHERE p.relname IN (SELECT name FROM segment) AND"
@@ -277,10 +289,35 @@ static const char *const function_query =
 "  OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid"
 "   AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'))";
 
+/* What is in our schemas and not the extension's: it may be taken for ours, or be where ours is to be. */
+static const char *const stranger_query =
+"WITH home AS (SELECT oid FROM pg_namespace WHERE nspname IN ('bulwark', 'bulwark_internal')),"
+" extension AS (SELECT oid FROM pg_extension WHERE extname = 'bulwark'),"
+" present (classid, objid) AS ("
+"  SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN home h ON h.oid = p.pronamespace"
+"  UNION ALL SELECT 'pg_class'::regclass, c.oid FROM pg_class c JOIN home h ON h.oid = c.relnamespace"
+"   WHERE c.relkind NOT IN ('i', 'I', 't') AND NOT c.relname LIKE 'ledger\\_segment\\_%'"
+"  UNION ALL SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN home h ON h.oid = t.typnamespace"
+"   WHERE t.typrelid = 0 AND NOT EXISTS (SELECT FROM pg_type b WHERE b.typarray = t.oid)"
+"  UNION ALL SELECT 'pg_operator'::regclass, o.oid FROM pg_operator o JOIN home h ON h.oid = o.oprnamespace"
+"  UNION ALL SELECT 'pg_opclass'::regclass, o.oid FROM pg_opclass o JOIN home h ON h.oid = o.opcnamespace"
+"  UNION ALL SELECT 'pg_opfamily'::regclass, o.oid FROM pg_opfamily o JOIN home h ON h.oid = o.opfnamespace"
+"  UNION ALL SELECT 'pg_collation'::regclass, o.oid FROM pg_collation o JOIN home h ON h.oid = o.collnamespace"
+"  UNION ALL SELECT 'pg_conversion'::regclass, o.oid FROM pg_conversion o JOIN home h ON h.oid = o.connamespace"
+"  UNION ALL SELECT 'pg_statistic_ext'::regclass, o.oid FROM pg_statistic_ext o JOIN home h ON h.oid = o.stxnamespace)"
+" SELECT i.identity, format('it is a %s that is not the extension''s', i.type)"
+" FROM extension e, present p, pg_identify_object(p.classid, p.objid, 0) AS i"
+" WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = p.classid AND d.objid = p.objid"
+"  AND (d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'"
+"   OR d.deptype = 'i'))"
+" UNION ALL"
+" SELECT t.tgrelid::regclass::text, format('trigger \"%s\" is not the extension''s', t.tgname)"
+" FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid AND c.relkind = 'v' JOIN home h ON h.oid = c.relnamespace";
+
 /* What there must be in any case. */
 static const char *const tables[] = {
 	"ledger_log", "ledger_incarnations", "ledger_keys", "ledger_shapes", "ledger_entries", "ledger_segments",
-	"ledger_tiles", "ledger_blocks", "ledger_stragglers", "ledger_audited", "ledger_starts"
+	"ledger_tiles", "ledger_blocks", "ledger_stragglers", "ledger_audited", "ledger_starts", "database_identity"
 };
 
 static Datum
@@ -327,6 +364,7 @@ CoverageProblems(void)
 	problems = ask(trigger_query, NIL, false, problems);
 	problems = ask(table_query, made, true, problems);
 	problems = ask(function_query, NIL, false, problems);
+	problems = ask(stranger_query, NIL, false, problems);
 	TrustedEnd(&scope);
 	return problems;
 }

@@ -8,6 +8,10 @@
  *		that far.  In both places nothing but memory may be touched: the command
  *		and the relations are what is recorded, the worker finds the names.  Never
  *		a value, and never the statement's text, which has them.
+ *
+ *		Of many relations the one that was denied comes first.  The executor finds
+ *		it before it has done anything, where catalogs can be read, so that it can
+ *		be found once more.
  */
 #include "ledger/event.h"
 
@@ -28,11 +32,12 @@ static emit_log_hook_type prev_emit_log = NULL;
 /* The error that is on its way is an entry already. */
 static bool reported = false;
 
-/* The relations of a plan, the one that it changes first. */
+/* The relations of a plan, the one that was denied first. */
 typedef struct Named
 {
 	Oid			relations[SPOOL_RELATIONS];
 	int			n;
+	int			more;			/* times that others were named, for which there was no room */
 } Named;
 
 void
@@ -50,9 +55,10 @@ DeniedIsReported(void)
 }
 
 static void
-report(const char *command, const char *name, const Oid *relations, int n)
+report(const char *command, const char *name, const Oid *relations, int n, int more)
 {
-	char		metadata[COMMAND_MAX + 32];
+	char		metadata[COMMAND_MAX + 64];
+	int			len;
 	Entry		entry = {
 		.source = SOURCE_SYSTEM,
 		.action = "denied",
@@ -63,7 +69,10 @@ report(const char *command, const char *name, const Oid *relations, int n)
 	reported = true;
 	if (command != NULL)
 	{
-		snprintf(metadata, sizeof(metadata), "{\"command\": \"%s\"}", command);
+		len = snprintf(metadata, sizeof(metadata), "{\"command\": \"%s\"", command);
+		if (more > 0)
+			len += snprintf(metadata + len, sizeof(metadata) - len, ", \"more\": %d", more);
+		snprintf(metadata + len, sizeof(metadata) - len, "}");
 		entry.metadata = metadata;
 	}
 	SpoolStatement(SPOOL_DENIED, &entry, relations, n);
@@ -83,6 +92,8 @@ add_named(Named *named, Oid relid)
 			return;
 	if (named->n < SPOOL_RELATIONS)
 		named->relations[named->n++] = relid;
+	else
+		named->more++;
 }
 
 static void
@@ -91,16 +102,22 @@ visit_named(Oid relid, AclMode required, bool target, void *arg)
 	add_named(arg, relid);
 }
 
-/* Call in PG_CATCH.  running: what it changes is what was denied, if anything. */
+/*
+ * Call in PG_CATCH.  It was denied before it ran for want of privileges, or by a
+ * guard of ours, and while running by a policy: these for what it changes.
+ */
 void
 DeniedInPlan(const PlannedStmt *stmt, bool running)
 {
 	Named		named = {.n = 0};
 	const char *command = NULL;
+	Oid			denied;
 
 	if (!is_denial())
 		return;
-	if (running && stmt->resultRelations != NIL)
+	if (!running && OidIsValid(denied = DeniedRelation(stmt)))
+		add_named(&named, denied);
+	else if (stmt->resultRelations != NIL)
 		add_named(&named, rt_fetch(linitial_int(stmt->resultRelations), stmt->rtable)->relid);
 	RequiredRelations(stmt, visit_named, &named);
 	switch (stmt->commandType)
@@ -123,7 +140,7 @@ DeniedInPlan(const PlannedStmt *stmt, bool running)
 		default:
 			break;
 	}
-	report(command, NULL, named.relations, named.n);
+	report(command, NULL, named.relations, named.n, named.more);
 }
 
 /* Call in PG_CATCH. */
@@ -131,7 +148,7 @@ void
 DeniedInUtility(Node *stmt, Oid relation)
 {
 	if (is_denial())
-		report(GetCommandTagName(CreateCommandTag(stmt)), NULL, &relation, OidIsValid(relation) ? 1 : 0);
+		report(GetCommandTagName(CreateCommandTag(stmt)), NULL, &relation, OidIsValid(relation) ? 1 : 0, 0);
 }
 
 Oid
@@ -242,7 +259,7 @@ denied_emit_log(ErrorData *edata)
 
 			SpoolNoteSession();
 			report(command_of_text(debug_query_string),
-				   name_in_text(debug_query_string, edata->cursorpos, name), NULL, 0);
+				   name_in_text(debug_query_string, edata->cursorpos, name), NULL, 0, 0);
 		}
 		reported = false;
 	}

@@ -39,28 +39,6 @@ lock_drain(void)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* The principal's e-mail address, which the back end that acted may not have had. */
-static char *
-email_of(const pg_uuid_t *principal)
-{
-	PrivateScan scan;
-	char	   *email = NULL;
-
-	if (!PrivateScanBegin(&scan, "principals", "principals_pkey"))
-		return NULL;
-	PrivateScanUuid(&scan, Principal_id, principal);
-	if (PrivateScanNext(&scan))
-	{
-		bool		isnull;
-		Datum		value = PrivateScanGet(&scan, Principal_email, &isnull);
-
-		if (!isnull)
-			email = TextDatumGetCString(value);
-	}
-	PrivateScanEnd(&scan);
-	return email;
-}
-
 /* The names of all relations as one more member of the metadata. */
 static const char *
 with_relations(const char *metadata, List *names)
@@ -109,7 +87,7 @@ write_entry(const SpoolRecord *record)
 
 	actor.email = SpoolTextOf(record, TEXT_EMAIL);
 	if (actor.email == NULL && actor.present)
-		actor.email = email_of(&actor.principal);
+		actor.email = PrincipalEmail(&actor.principal);
 	for (int i = 0; i < record->nrelations; i++)
 	{
 		char	   *name = RelationName(record->relations[i]);
@@ -141,7 +119,7 @@ write_folded(const SpoolFolded *folded)
 	};
 
 	if (actor.present)
-		actor.email = email_of(&actor.principal);
+		actor.email = PrincipalEmail(&actor.principal);
 	entry.metadata = psprintf("{\"folded\": " UINT64_FORMAT ", \"since\": \"%s\", \"until\": \"%s\"}",
 							  folded->count, UtcText(folded->first), UtcText(folded->last));
 	LedgerAppend(&entry);

@@ -16,6 +16,7 @@
 #define UNIX_EPOCH_OFFSET	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 #define SCRATCH_KEEP		((Size) 1 << 20)
 #define SALT_POOL			64		/* salts fetched at a time */
+#define IDENTITY_ENDED		"{\"identity\": \"ended\"}"
 
 /* --- actor ------------------------------------------------------------------------ */
 
@@ -44,60 +45,105 @@ remember_role(void)
 	role_known = login;
 }
 
-/* The e-mail that the membership in force has; the one before is let go. */
+char *
+PrincipalEmail(const pg_uuid_t *principal)
+{
+	PrivateScan scan;
+	char	   *email = NULL;
+
+	if (!PrivateScanBegin(&scan, "principals", "principals_pkey"))
+		return NULL;
+	PrivateScanUuid(&scan, Principal_id, principal);
+	if (PrivateScanNext(&scan))
+	{
+		bool		isnull;
+		Datum		value = PrivateScanGet(&scan, Principal_email, &isnull);
+
+		if (!isnull)
+			email = TextDatumGetCString(value);
+	}
+	PrivateScanEnd(&scan);
+	return email;
+}
+
+/* Keep it (NULL: none), and let the one before go. */
 static void
-remember_email(const EffectiveIdentity *identity)
+remember_email(const char *email)
+{
+	char	   *kept = NULL;
+
+	if (email != NULL && actor_now.email != NULL && strcmp(actor_now.email, email) == 0)
+		return;
+	if (email != NULL)
+		kept = MemoryContextStrdup(TopMemoryContext, email);
+	if (actor_now.email != NULL)
+		pfree(unconstify(char *, actor_now.email));
+	actor_now.email = kept;
+}
+
+/* The e-mail that the membership in force has. */
+static void
+remember_member(const EffectiveIdentity *identity)
 {
 	char	   *email,
 			   *slug;
 	List	   *roles;
 
 	MembershipOperations()->describe(&identity->identity, identity->membership, &email, &slug, &roles);
-	if (actor_now.email == NULL || strcmp(actor_now.email, email) != 0)
-	{
-		char	   *kept = MemoryContextStrdup(TopMemoryContext, email);
-
-		if (actor_now.email != NULL)
-			pfree(unconstify(char *, actor_now.email));
-		actor_now.email = kept;
-	}
+	remember_email(email);
 	pfree(email);
 	pfree(slug);
 	list_free_deep(roles);
 }
 
+/* The same where there is no membership any more. */
 static void
-forget_email(void)
+remember_principal(const pg_uuid_t *principal)
 {
-	if (actor_now.email != NULL)
-		pfree(unconstify(char *, actor_now.email));
-	actor_now.email = NULL;
+	char	   *email = PrincipalEmail(principal);
+
+	remember_email(email);
+	if (email != NULL)
+		pfree(email);
 }
 
+static void
+remember_identity(const Identity *identity)
+{
+	actor_now.principal = identity->principal_id;
+	actor_now.tenant = identity->tenant_id;
+	actor_now.proof = identity->proof;
+	actor_now.issuer = identity->issuer_id;
+	actor_now.proved_at = identity->proved_at;
+	strlcpy(actor_now.assumed_by, identity->proof == PROOF_ASSUMED ? identity->assumed_by : "", NAMEDATALEN);
+}
+
+/*
+ * Rows are recorded when their statement ends.  Who has let go of the identity
+ * meanwhile, by release() or by the ticket's setting, or has lost it, is the actor
+ * all the same until the transaction ends: it has no other.
+ */
 const EntryActor *
 EntryActorPeek(void)
 {
 	const EffectiveIdentity *effective = IdentityPeek();
+	const Identity *identity;
 
 	if (actor_epoch == identity_checked_epoch)
 		return &actor_now;
 
 	actor_epoch = 0;
-	actor_now.present = effective != NULL;
+	identity = effective != NULL ? &effective->identity : IdentityOfTransaction();
+	actor_now.present = identity != NULL;
+	actor_now.ended = identity != NULL && effective == NULL;
+	if (identity != NULL)
+		remember_identity(identity);
 	if (effective != NULL)
-	{
-		const Identity *identity = &effective->identity;
-
-		actor_now.principal = identity->principal_id;
-		actor_now.tenant = identity->tenant_id;
-		actor_now.proof = identity->proof;
-		actor_now.issuer = identity->issuer_id;
-		actor_now.proved_at = identity->proved_at;
-		strlcpy(actor_now.assumed_by, identity->proof == PROOF_ASSUMED ? identity->assumed_by : "", NAMEDATALEN);
-		remember_email(effective);
-	}
+		remember_member(effective);
+	else if (identity != NULL)
+		remember_principal(&identity->principal_id);
 	else
-		forget_email();
+		remember_email(NULL);
 	remember_role();
 	actor_epoch = identity_checked_epoch;
 	return &actor_now;
@@ -239,7 +285,8 @@ EntryContent(const Entry *entry, const EntryActor *actor)
 		add_text(&all, BW_TAG_CLIENT_ADDR, annotation->client_addr);
 		add_text(&all, BW_TAG_REQUEST_METADATA, annotation->metadata);
 	}
-	add_text(&all, BW_TAG_METADATA, entry->metadata);
+	add_text(&all, BW_TAG_METADATA, entry->metadata != NULL ? entry->metadata :
+			 actor->ended ? IDENTITY_ENDED : NULL);
 	add_field(&all, BW_TAG_SHAPE, entry->shape, BW_SHAPE_ID_LEN);
 	add_field(&all, BW_TAG_OLD_IMAGE, entry->old_image.data, entry->old_image.len);
 	add_field(&all, BW_TAG_NEW_IMAGE, entry->new_image.data, entry->new_image.len);

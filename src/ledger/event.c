@@ -60,7 +60,7 @@ EventServes(void)
 	if (IsBinaryUpgrade || !IsTransactionState() || LedgerWorking() || LedgerRestoring() ||
 		!OidIsValid(PrivateRelid("ledger_log")))
 		return false;
-	if (creating_extension && CurrentExtensionObject == get_extension_oid("bulwark", true))
+	if (LedgerScriptRuns())
 		return false;
 	if (SpoolHasKey() || LogPeek() != NULL)
 		return true;
@@ -68,7 +68,7 @@ EventServes(void)
 		ereport(WARNING,
 				(errmsg("the ledger has not begun, because no root key is loaded"),
 				 errdetail("This and other administrative acts are not recorded."),
-				 errhint("Set bulwark.root_key_file or bulwark.root_key_command in the configuration file and reload.")));
+				 errhint("Set bulwark.root_key_file, bulwark.root_key_command or bulwark.root_key_pkcs11 in the configuration file and reload.")));
 	warned = true;
 	return false;
 }
@@ -199,6 +199,8 @@ take_event(const AuditEvent *event)
 static void
 event_ExecutorStart(QueryDesc *queryDesc, int eflags)
 {
+	bool		ours = TrustedTake();
+
 	DeniedStatementBegins();
 	PG_TRY();
 	{
@@ -207,7 +209,10 @@ event_ExecutorStart(QueryDesc *queryDesc, int eflags)
 		else
 			standard_ExecutorStart(queryDesc, eflags);
 		if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && !IsParallelWorker())
+		{
 			ReadPlan(queryDesc->plannedstmt);
+			CatalogPlan(queryDesc->plannedstmt, ours);
+		}
 	}
 	PG_CATCH();
 	{
@@ -266,6 +271,7 @@ event_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	Node	   *stmt = pstmt->utilityStmt;
 	Oid			relation;
 
+	(void) TrustedTake();		/* what the command runs is not */
 	DeniedStatementBegins();
 	relation = IsTransactionState() ? UtilityRelation(stmt) : InvalidOid;
 	PG_TRY();
@@ -273,6 +279,7 @@ event_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		if (IsTransactionState())
 		{
 			ReadUtility(stmt);
+			CatalogUtility(stmt);
 			CommandBefore(stmt);
 		}
 		if (prev_ProcessUtility)

@@ -39,6 +39,11 @@ extern void DeniedInit(void);
 extern void ReadPlan(const PlannedStmt *stmt);
 extern void ReadUtility(Node *stmt);
 
+/* --- catalog.c: edits of the server's catalogs, and of our tables ------------------ */
+/* A plan has been started, and its privileges checked; ours: it is a statement of our own. */
+extern void CatalogPlan(const PlannedStmt *stmt, bool ours);
+extern void CatalogUtility(Node *stmt);
+
 /* --- command.c: roles, privileges, settings -------------------------------------- */
 /* Before a statement that no transaction undoes. */
 extern void CommandBefore(Node *stmt);

@@ -27,6 +27,7 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -45,20 +46,31 @@ PG_FUNCTION_INFO_V1(bulwark_ledger_guard);
 
 #define EXTENSION_NAME		"bulwark"
 #define TABLE_PREFIX		"ledger_"
+#define IDENTITY_TABLE		"database_identity"
 #define TRIGGER_GUARD_ROW		"bulwark_guard_row"
 #define TRIGGER_GUARD_TRUNCATE	"bulwark_guard_truncate"
 
 static bool decommission = false;
 static bool restore = false;
 
+#define MAX_STRANGERS	64
+
+/* Functions of event triggers that run within our own work. */
+static const FmgrInfo *strangers[MAX_STRANGERS];
+static int	nstrangers = 0;
+
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;
+static needs_fmgr_hook_type prev_needs_fmgr_hook = NULL;
+static fmgr_hook_type prev_fmgr_hook = NULL;
 
 /* --- what is guarded ---------------------------------------------------------- */
 
 static bool
 is_ledger_form(Form_pg_class form)
 {
-	return strncmp(NameStr(form->relname), TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 &&
+	/* with another identity this would be another database, and its ledger another's */
+	return (strncmp(NameStr(form->relname), TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 ||
+			strncmp(NameStr(form->relname), IDENTITY_TABLE, strlen(IDENTITY_TABLE)) == 0) &&
 		form->relnamespace == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
 }
 
@@ -211,11 +223,12 @@ MayDecommission(void)
 }
 
 bool
-LedgerLivesHere(TimestampTz *since)
+LedgerLivesHere(TimestampTz *since, uint32 *incarnation)
 {
 	enum
 	{
 		Identity_id = 2,
+		Incarnation_number = 1,
 		Incarnation_database_id = 4,
 		Incarnation_started_at = 8
 	};
@@ -241,6 +254,7 @@ LedgerLivesHere(TimestampTz *since)
 	while (!found && PrivateScanNext(&scan))
 	{
 		found = memcmp(DatumGetUUIDP(PrivateScanGet(&scan, Incarnation_database_id, &isnull)), &id, UUID_LEN) == 0;
+		*incarnation = (uint32) DatumGetInt32(PrivateScanGet(&scan, Incarnation_number, &isnull));
 		*since = DatumGetTimestampTz(PrivateScanGet(&scan, Incarnation_started_at, &isnull));
 	}
 	PrivateScanEnd(&scan);
@@ -251,15 +265,21 @@ bool
 LedgerRestoring(void)
 {
 	TimestampTz since;
+	uint32		incarnation;
 
-	return restore && !LedgerLivesHere(&since);
+	return restore && !LedgerLivesHere(&since, &incarnation);
+}
+
+bool
+LedgerScriptRuns(void)
+{
+	return creating_extension && nstrangers == 0 && CurrentExtensionObject == LedgerExtension();
 }
 
 bool
 GuardOwnWork(void)
 {
-	return IsBinaryUpgrade || LedgerWorking() ||
-		(creating_extension && CurrentExtensionObject == LedgerExtension());
+	return IsBinaryUpgrade || LedgerWorking() || LedgerScriptRuns();
 }
 
 bool
@@ -341,7 +361,10 @@ guard_ExecutorStart(QueryDesc *queryDesc, int eflags)
 	PlannedStmt *plan = queryDesc->plannedstmt;
 
 	if ((plan->resultRelations != NIL || plan->rowMarks != NIL) && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
+	{
+		AlteredSwitchOn();
 		check_plan(plan);
+	}
 	if (prev_ExecutorStart)
 		prev_ExecutorStart(queryDesc, eflags);
 	else
@@ -427,6 +450,7 @@ typedef struct Work
 	SubTransactionId subid;
 	bool		creating_extension;
 	Oid			extension;
+	int			strangers;		/* within which it began */
 } Work;
 
 static Work work[MAX_WORK];
@@ -437,7 +461,7 @@ LedgerWorkBegin(void)
 {
 	if (nwork == MAX_WORK)
 		elog(ERROR, "work on the ledger is nested too deeply");
-	work[nwork++] = (Work) {GetCurrentSubTransactionId(), creating_extension, CurrentExtensionObject};
+	work[nwork++] = (Work) {GetCurrentSubTransactionId(), creating_extension, CurrentExtensionObject, nstrangers};
 	creating_extension = false;
 	CurrentExtensionObject = InvalidOid;
 }
@@ -461,7 +485,50 @@ LedgerWorkEnd(void)
 bool
 LedgerWorking(void)
 {
-	return nwork > 0;
+	return nwork > 0 && work[nwork - 1].strangers == nstrangers;
+}
+
+/* --- others' code within it --------------------------------------------------------------- */
+
+/*
+ * Commands that we run, and those of our scripts, fire event triggers.  What their
+ * functions do is not our work: the guard is up while one runs.
+ */
+static bool
+commands_are_ours(void)
+{
+	return nwork > 0 || creating_extension || ProtectionWorking();
+}
+
+bool
+StrangersRun(void)
+{
+	return nstrangers > 0;
+}
+
+static bool
+guard_needs_fmgr_hook(Oid function)
+{
+	return (prev_needs_fmgr_hook && prev_needs_fmgr_hook(function)) ||
+		(commands_are_ours() && get_func_rettype(function) == EVENT_TRIGGEROID);
+}
+
+static void
+guard_fmgr_hook(FmgrHookEventType event, FmgrInfo *function, Datum *private)
+{
+	if (event == FHET_START)
+	{
+		if (commands_are_ours() && get_func_rettype(function->fn_oid) == EVENT_TRIGGEROID)
+		{
+			if (nstrangers == MAX_STRANGERS)
+				elog(ERROR, "event triggers are nested too deeply");
+			strangers[nstrangers++] = function;
+		}
+	}
+	else if (nstrangers > 0 && strangers[nstrangers - 1] == function)
+		nstrangers--;
+	if (prev_fmgr_hook)
+		prev_fmgr_hook(event, function, private);
 }
 
 /* No script outlives a transaction. */
@@ -469,7 +536,7 @@ static void
 work_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		nwork = 0;
+		nwork = nstrangers = 0;
 }
 
 /* An error ended what the subtransaction had begun. */
@@ -496,6 +563,10 @@ GuardInit(void)
 
 	prev_ExecutorStart = ExecutorStart_hook;
 	ExecutorStart_hook = guard_ExecutorStart;
+	prev_needs_fmgr_hook = needs_fmgr_hook;
+	needs_fmgr_hook = guard_needs_fmgr_hook;
+	prev_fmgr_hook = fmgr_hook;
+	fmgr_hook = guard_fmgr_hook;
 	RegisterXactCallback(work_xact, NULL);
 	RegisterSubXactCallback(work_subxact, NULL);
 	GuardEventInit();

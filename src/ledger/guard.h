@@ -33,8 +33,8 @@ extern Oid	LedgerExtension(void);
 /* Every ledger table. */
 extern List *LedgerTables(void);
 
-/* Does an incarnation of the log name this very database, and since when? */
-extern bool LedgerLivesHere(TimestampTz *since);
+/* Does an incarnation of the log name this very database; which one first, and when? */
+extern bool LedgerLivesHere(TimestampTz *since, uint32 *incarnation);
 /* Has the log begun: is there anything to keep? */
 extern bool LedgerBegun(void);
 /* May the extension go: by the configuration file, or for want of a log? */
@@ -88,7 +88,8 @@ typedef enum AlteredHow
 extern void AlteredNote(Oid relid, AlteredHow how, Oid parent);
 /* Remember how its rows are to be read, before the command changes that. */
 extern void AlteredKeepRows(Oid relid);
-/* Take their digest now, for they will not be there later. */
+/* Take their digest now, for they will not be there later.  Nobody writes to the
+ * table from then on. */
 extern void AlteredDigestRows(Oid relid);
 extern void AlteredColumnName(Oid relid, const char *old_name, const char *new_name);
 /* A command begins (and is the one that entries name), and ends. */
@@ -97,11 +98,19 @@ typedef struct AlteredCommand
 	const char *tag;			/* NULL: none */
 	const char *text;
 	int			len;
+	bool		renames_value;	/* of an enum */
 } AlteredCommand;
 extern AlteredCommand AlteredCommandBegin(const PlannedStmt *pstmt, const char *source);
 extern void AlteredCommandEnd(AlteredCommand outer);
+/* Does it give a value of an enum another name? */
+extern bool AlteredCommandRenamesValue(void);
 extern void AlteredSettle(void);
+extern void AlteredSwitchOn(void);
 extern void AlteredInit(void);
+
+/* --- altered_type.c ------------------------------------------------------------- */
+/* The running command changes what values of the type are; before it does. */
+extern void AlteredRowsOfType(Oid type);
 
 /* --- altered_event.c ------------------------------------------------------------ */
 /* Is it one of ours on an audited relation? */
@@ -110,6 +119,8 @@ BW_NORETURN extern void RefuseTriggerChange(const DdlPart *part, const char *wha
 extern void AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg);
 
 /* --- guard_event.c ------------------------------------------------------------ */
+/* Is it the extension, or does it stand or fall with it; of which ledger table is it? */
+extern bool GoesWithLedger(Oid classid, Oid objectid, Oid *relid);
 extern void GuardEventInit(void);
 
 #endif							/* BULWARK_GUARD_H */

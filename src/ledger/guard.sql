@@ -21,7 +21,7 @@ DECLARE
 	t regclass;
 BEGIN
 	FOR t IN SELECT oid FROM pg_class
-		WHERE relnamespace = 'bulwark_internal'::regnamespace AND relname LIKE 'ledger\_%' AND relkind = 'r'
+		WHERE relnamespace = 'bulwark_internal'::regnamespace AND (relname LIKE 'ledger\_%' OR relname = 'database_identity') AND relkind = 'r'
 		ORDER BY relname
 	LOOP
 		EXECUTE format('CREATE TRIGGER bulwark_guard_row BEFORE INSERT OR UPDATE OR DELETE ON %s

@@ -7,9 +7,11 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_inherits.h"
@@ -68,6 +70,13 @@ only_subcommands(const AlterTableStmt *stmt, const AlterTableType *types, int n)
 	return true;
 }
 
+static bool
+is_of_all_triggers(const AlterTableCmd *cmd)
+{
+	return cmd->subtype == AT_DisableTrigAll || cmd->subtype == AT_DisableTrigUser ||
+		cmd->subtype == AT_EnableTrigAll || cmd->subtype == AT_EnableTrigUser;
+}
+
 /* Ours on an audited table, by name.  (All of them switched: altered.c.) */
 static void
 check_named_triggers(const AlterTableStmt *stmt, Oid relid)
@@ -85,6 +94,29 @@ check_named_triggers(const AlterTableStmt *stmt, Oid relid)
 		if (IsCaptureTrigger(&part) && OidIsValid(get_trigger_oid(relid, cmd->name, true)))
 			RefuseTriggerChange(&part, "switching");
 	}
+}
+
+/*
+ * All triggers switched, ours with them, which altered.c switches on again after the
+ * command: that must not do anything else meanwhile, for which it runs others' code.
+ */
+static void
+check_all_triggers(const AlterTableStmt *stmt, Oid relid)
+{
+	bool		all = false;
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+		all = all || is_of_all_triggers(lfirst_node(AlterTableCmd, lc));
+	if (!all || list_length(stmt->cmds) == 1)
+		return;
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+		if (AuditedOf(lfirst_oid(lc)) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot switch all triggers of audited table \"%s\" together with other changes",
+							get_rel_name(lfirst_oid(lc))),
+					 errhint("Use a statement of its own for it.")));
 }
 
 /*
@@ -125,6 +157,7 @@ check_alter_table(AlterTableStmt *stmt)
 	if (!OidIsValid(relid) || GuardOff())
 		return false;
 	check_named_triggers(stmt, relid);
+	check_all_triggers(stmt, relid);
 	if (!OidIsValid(LedgerTableOf(relid)))
 	{
 		if (stmt->objtype == OBJECT_TABLE)
@@ -257,6 +290,55 @@ check_grant(const GrantStmt *stmt)
 	}
 }
 
+/*
+ * ALTER EXTENSION ADD, ALTER ... DEPENDS ON EXTENSION: another extension's, it would not be
+ * dumped as ours, and go when that goes.  (Taking it back is welcome.)
+ */
+static void
+check_adoption(ObjectAddress object, Relation rel)
+{
+	Oid			relid;
+
+	if (rel != NULL)
+		relation_close(rel, NoLock);
+	if (!OidIsValid(object.objectId) || GuardOff() ||
+		(!GoesWithLedger(object.classId, object.objectId, &relid) && !IsLedgerMember(object.classId, object.objectId)))
+		return;
+	if (OidIsValid(relid))
+		RefuseLedgerChange("giving to another extension", relid);
+	RefuseLedgerDefinition("giving what belongs to bulwark to another extension");
+}
+
+static void
+check_extension_contents(const AlterExtensionContentsStmt *stmt)
+{
+	Relation	rel = NULL;
+	ObjectAddress object;
+
+	if (strcmp(stmt->extname, BULWARK_SCHEMA) == 0)
+	{
+		if (!GuardOff())
+			RefuseLedgerDefinition("ALTER EXTENSION ADD or DROP");
+	}
+	else if (stmt->action > 0)
+	{
+		object = get_object_address(stmt->objtype, stmt->object, &rel, AccessShareLock, true);
+		check_adoption(object, rel);
+	}
+}
+
+static void
+check_depends(const AlterObjectDependsStmt *stmt)
+{
+	Relation	rel = NULL;
+	ObjectAddress object;
+
+	if (stmt->remove)
+		return;
+	object = get_object_address_rv(stmt->objectType, stmt->relation, (List *) stmt->object, &rel, AccessShareLock, true);
+	check_adoption(object, rel);
+}
+
 /* Locks that keep writers out, on whatever the command reached through views. */
 static void
 check_locks_taken(const LockStmt *stmt)
@@ -310,8 +392,10 @@ check_before(Node *stmt)
 			check_grant((GrantStmt *) stmt);
 			break;
 		case T_AlterExtensionContentsStmt:
-			if (strcmp(((AlterExtensionContentsStmt *) stmt)->extname, BULWARK_SCHEMA) == 0 && !GuardOff())
-				RefuseLedgerDefinition("ALTER EXTENSION ADD or DROP");
+			check_extension_contents((AlterExtensionContentsStmt *) stmt);
+			break;
+		case T_AlterObjectDependsStmt:
+			check_depends((AlterObjectDependsStmt *) stmt);
 			break;
 		case T_VacuumStmt:
 		case T_ClusterStmt:

@@ -5,17 +5,25 @@
  */
 #include "ledger/guard.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -33,6 +41,50 @@ static bool
 is_our_view(Oid relid)
 {
 	return get_rel_relkind(relid) == RELKIND_VIEW && IsLedgerMember(RelationRelationId, relid);
+}
+
+/*
+ * The schema that the running command has given an object of the kinds that live in
+ * one; InvalidOid where that says nothing: what comes with a table stands and falls
+ * with that, and so do the row type of one, and an array type with what it is of.
+ */
+static Oid
+schema_of(Oid classid, Oid objectid)
+{
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			schema = InvalidOid;
+	bool		isnull;
+
+	if (classid == ConstraintRelationId || !is_objectclass_supported(classid) ||
+		get_object_attnum_namespace(classid) == InvalidAttrNumber)
+		return InvalidOid;
+	catalog = table_open(classid, AccessShareLock);
+	ScanKeyInit(&key, get_object_attnum_oid(classid), BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(objectid));
+	scan = systable_beginscan(catalog, get_object_oid_index(classid), true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple) &&
+		!(classid == TypeRelationId && (OidIsValid(((Form_pg_type) GETSTRUCT(tuple))->typrelid) ||
+										IsTrueArrayType((Form_pg_type) GETSTRUCT(tuple)))) &&
+		!(classid == RelationRelationId && (((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_INDEX ||
+											((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_PARTITIONED_INDEX)))
+		schema = DatumGetObjectId(heap_getattr(tuple, get_object_attnum_namespace(classid),
+											   RelationGetDescr(catalog), &isnull));
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return schema;
+}
+
+/* What is called as if it were ours, or is where ours is to be, stands in its way. */
+static void
+check_stranger(Oid classid, Oid objectid, const char *what)
+{
+	Oid			schema = schema_of(classid, objectid);
+
+	if (is_our_schema(schema) && OidIsValid(LedgerExtension()) && !IsLedgerMember(classid, objectid))
+		RefuseLedgerDefinition(psprintf("%s schema \"%s\"", what, get_namespace_name(schema)));
 }
 
 /* A part of a ledger table, or a foreign key to one. */
@@ -64,18 +116,23 @@ check_create(Oid classid, Oid objectid, int subid, bool internal)
 			check_part(&part, "adding");
 		else if (IsNewLedgerRelation(objectid))
 			RefuseLedgerDefinition("another relation of that name in schema \"" BULWARK_PRIVATE_SCHEMA "\"");
+		else
+			check_stranger(classid, objectid, "another relation in");
 	}
 	else if (classid == ProcedureRelationId)
 	{
 		if (IsLedgerMember(classid, objectid))
 			RefuseLedgerDefinition("replacing a function of bulwark");
+		check_stranger(classid, objectid, "another function in");
 	}
 	else if (DdlReadPart(classid, objectid, SnapshotSelf, &part))
 	{
 		check_part(&part, part.rewritten ? "replacing" : "adding");
-		if (classid == RewriteRelationId && is_our_view(part.relid))
-			RefuseLedgerDefinition("replacing a view of bulwark");
+		if ((classid == RewriteRelationId || classid == TriggerRelationId) && is_our_view(part.relid))
+			RefuseLedgerDefinition("replacing a view of bulwark, or what it does,");
 	}
+	else if (!internal)
+		check_stranger(classid, objectid, "creating something in");
 }
 
 static void
@@ -100,6 +157,7 @@ check_alter(Oid classid, Oid objectid, Oid auxiliary, bool internal)
 				RefuseLedgerDefinition("another relation of that name in schema \"" BULWARK_PRIVATE_SCHEMA "\"");
 			if (is_our_view(objectid))
 				RefuseLedgerDefinition("altering a view of bulwark");
+			check_stranger(classid, objectid, "another relation in");
 			break;
 		case NamespaceRelationId:
 			if (is_our_schema(objectid))
@@ -108,19 +166,25 @@ check_alter(Oid classid, Oid objectid, Oid auxiliary, bool internal)
 		case ProcedureRelationId:
 			if (IsLedgerMember(classid, objectid))
 				RefuseLedgerDefinition("altering a function of bulwark");
+			check_stranger(classid, objectid, "another function in");
 			break;
 		default:
-			if (!internal && DdlReadPart(classid, objectid, NULL, &part))
+			if (internal)
+				break;
+			if (DdlReadPart(classid, objectid, NULL, &part))
 				check_part(&part, "changing");
+			else if (is_our_schema(schema_of(classid, objectid)))
+				RefuseLedgerDefinition("altering what is in a schema of bulwark");
 			break;
 	}
 }
 
-/* Is it the extension, or does it stand or fall with it? */
-static bool
-goes_with_extension(Oid classid, Oid objectid, Oid *relid)
+bool
+GoesWithLedger(Oid classid, Oid objectid, Oid *relid)
 {
 	DdlPart		part;
+
+	*relid = InvalidOid;
 
 	switch (classid)
 	{
@@ -143,9 +207,9 @@ goes_with_extension(Oid classid, Oid objectid, Oid *relid)
 static void
 check_drop(Oid classid, Oid objectid)
 {
-	Oid			relid = InvalidOid;
+	Oid			relid;
 
-	if (!goes_with_extension(classid, objectid, &relid))
+	if (!GoesWithLedger(classid, objectid, &relid))
 		return;
 	/* The log may have begun while the command waited for its locks. */
 	if (GuardCommandMode() == GUARD_DROPS && (classid != RelationRelationId || MayDecommission()))
@@ -189,7 +253,10 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subi
 	/* these two come with every look-up and every call */
 	if (access == OAT_NAMESPACE_SEARCH || access == OAT_FUNCTION_EXECUTE)
 		return;
-	if (objectid < FirstNormalObjectId || GuardCommandMode() == GUARD_MAINTAINS || GuardOff())
+	/* what initdb made concerns no ledger, but for schema public, in which tables are */
+	if (objectid < FirstNormalObjectId && classid != NamespaceRelationId)
+		return;
+	if (GuardCommandMode() == GUARD_MAINTAINS || GuardOff())
 		return;
 	check_event(access, classid, objectid, subid, arg);
 	AlteredEvent(access, classid, objectid, subid, arg);

@@ -167,6 +167,7 @@ survey_slot(Survey *survey, DatabaseSlot *slot, TimestampTz now)
 {
 	TimestampTz since;
 	TimestampTz retry;
+	TimestampTz until;
 	int			pid;
 
 	SpinLockAcquire(&slot->mutex);
@@ -193,8 +194,11 @@ survey_slot(Survey *survey, DatabaseSlot *slot, TimestampTz now)
 		survey->longest = since;
 		survey->longest_database = pg_atomic_read_u32(&slot->database);
 	}
-	if (pg_atomic_read_u32(&slot->avoid) != 0)
+	if (SlotIsAvoided(slot, &until))
+	{
+		wake_at(survey, until);
 		return;
+	}
 	if (retry > now)
 	{
 		wake_at(survey, retry);

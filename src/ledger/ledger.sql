@@ -50,6 +50,8 @@ CREATE TABLE bulwark_internal.ledger_entries (
 	content bytea				-- NULL once erased
 );
 ALTER TABLE bulwark_internal.ledger_entries ALTER COLUMN leaf SET STORAGE MAIN;
+-- contents can be erased, samples of them in pg_statistic cannot
+ALTER TABLE bulwark_internal.ledger_entries ALTER COLUMN content SET STATISTICS 0;
 SELECT pg_extension_config_dump('bulwark_internal.ledger_entries', '');
 
 CREATE SEQUENCE bulwark_internal.ledger_entry_id INCREMENT 64;

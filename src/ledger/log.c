@@ -87,6 +87,24 @@ LedgerInsert(const char *table, const Datum *values, const bool *nulls)
 	CommandCounterIncrement();
 }
 
+/* The indexes of segments are on expressions: those need more than catalogs do. */
+static void
+insert_index_entries(Relation rel, HeapTuple tuple)
+{
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+
+	ExecStoreHeapTuple(tuple, slot, false);
+	slot->tts_tableOid = RelationGetRelid(rel);
+	InitResultRelInfo(target, rel, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	(void) BW_INSERT_INDEX_TUPLES(target, slot, estate);
+	ExecCloseIndices(target);
+	ExecDropSingleTupleTableSlot(slot);
+	FreeExecutorState(estate);
+}
+
 void
 LedgerUpdate(Relation rel, ItemPointer tid, const Datum *values, const bool *nulls,
 			 const bool *replace)
@@ -103,7 +121,9 @@ LedgerUpdate(Relation rel, ItemPointer tid, const Datum *values, const bool *nul
 							  unconstify(bool *, nulls), unconstify(bool *, replace));
 	ReleaseBuffer(buffer);
 	UnregisterSnapshot(snapshot);
-	CatalogTupleUpdate(rel, tid, tuple);
+	BW_SIMPLE_HEAP_UPDATE(rel, tid, tuple);
+	if (!HeapTupleIsHeapOnly(tuple))
+		insert_index_entries(rel, tuple);
 	heap_freetuple(tuple);
 	CommandCounterIncrement();
 }

@@ -43,6 +43,10 @@ extern bool LogIsOwn(void);
 extern void LedgerWorkBegin(void);
 extern void LedgerWorkEnd(void);
 extern bool LedgerWorking(void);
+/* Does a function of an event trigger run, which a command of ours fired? */
+extern bool StrangersRun(void);
+/* Does our own install or update script run? */
+extern bool LedgerScriptRuns(void);
 
 /* Rows of our private tables without the executor; table by PrivateRelid name. */
 extern void LedgerInsert(const char *table, const Datum *values, const bool *nulls);
@@ -109,7 +113,8 @@ typedef struct Bytes
 /* Who did it.  EntryActor fills it for this back end, now. */
 typedef struct EntryActor
 {
-	bool		present;		/* an identity is in force */
+	bool		present;		/* an identity is in force, or was in this transaction */
+	bool		ended;			/* it was */
 	pg_uuid_t	principal;
 	pg_uuid_t	tenant;			/* the identity's */
 	ProofKind	proof;
@@ -121,6 +126,8 @@ typedef struct EntryActor
 } EntryActor;
 /* email is valid until the next statement. */
 extern void EntryActorNow(EntryActor *actor);
+/* The principal's address now, palloc'd; NULL: none. */
+extern char *PrincipalEmail(const pg_uuid_t *principal);
 /* The same without a copy, valid until the next statement. */
 extern const EntryActor *EntryActorPeek(void);
 
@@ -235,9 +242,13 @@ extern void AuditedRequireRecordable(Oid relid);
 extern void AuditedForget(Oid relid);
 /* A column has another name, or is gone (NULL): the lists of columns follow. */
 extern void AuditedColumnRenamed(Oid relid, const char *old_name, const char *new_name);
-/* The names of our triggers on audited relations. */
-#define TRIGGER_CAPTURE				"zzz_bulwark_ledger"
-#define TRIGGER_CAPTURE_TRUNCATE	"zzz_bulwark_ledger_truncate"
+/*
+ * The names of our triggers on audited relations.  Triggers of one event fire in the
+ * order of their names: ours before all others, so that what these do to the row is
+ * recorded after what was done to them.
+ */
+#define TRIGGER_CAPTURE				"!bulwark_ledger"
+#define TRIGGER_CAPTURE_TRUNCATE	"!bulwark_ledger_truncate"
 
 /* Start-up of the files of this room, called by LedgerInit. */
 extern void AppendInit(void);

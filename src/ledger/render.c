@@ -4,6 +4,7 @@
  *		may be seen.
  */
 #include "ledger/view.h"
+#include "ledger/guard.h"
 
 #include "access/genam.h"
 #include "access/table.h"
@@ -105,35 +106,89 @@ shape_of(const bytea *content)
 
 /* --- images -------------------------------------------------------------------------------- */
 
-/* May the current user select the column?  Not if there is no such column now. */
-static bool
-column_selectable(Oid relid, const bw_column *column)
-{
-	char	   *name = LedgerCString(&column->name);
-	AttrNumber	attno = get_attnum(relid, name);
-
-	return attno > 0 && pg_attribute_aclcheck(relid, attno, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
-}
-
-static Oid
-relation_of_shape(const bw_shape *shape)
-{
-	char	   *name = LedgerCString(&shape->relation);
-
-	return RangeVarGetRelid(makeRangeVarFromNameList(BW_QUALIFIED_NAME_LIST(name)), NoLock, true);
-}
-
 typedef struct Rendering
 {
-	bool		all_columns;	/* else those of relid that the user may select */
+	bool		everything;		/* else what the user may select of relid's columns */
 	Oid			relid;
+	bool		all_granted;
 	const uint8 *tenant;
 } Rendering;
+
+/*
+ * May the current user select the column?  Not if it is not there any more: who
+ * may see a column of that name now is no answer for the one that had it then.
+ */
+static bool
+column_selectable(const Rendering *rendering, const bw_column *column)
+{
+	char	   *name = LedgerCString(&column->name);
+	AttrNumber	attno = get_attnum(rendering->relid, name);
+
+	return attno > 0 && attno == column->number &&
+		(rendering->all_granted ||
+		 pg_attribute_aclcheck(rendering->relid, attno, GetUserId(), ACL_SELECT) == ACLCHECK_OK);
+}
 
 static bool
 shows(const Rendering *rendering, const bw_column *column)
 {
-	return rendering->all_columns || column_selectable(rendering->relid, column);
+	return rendering->everything || column_selectable(rendering, column);
+}
+
+static bool
+shows_all(const Rendering *rendering, const bytea *shape_bytes)
+{
+	bw_shape	shape;
+	bw_column	column;
+
+	if (!bw_shape_open(&shape, VARDATA_ANY(shape_bytes), VARSIZE_ANY_EXHDR(shape_bytes)))
+		return false;
+	while (bw_shape_next(&shape, &column))
+		if (!shows(rendering, &column))
+			return false;
+	return bw_shape_valid(&shape);
+}
+
+/*
+ * Are oids of the entry's incarnation those of this database?  What a dump brought
+ * has others.  Looked at once a statement.
+ */
+static bool
+numbers_hold(const bytea *leaf)
+{
+	static uint64 epoch = 0;
+	static uint32 first;
+	TimestampTz since;
+	uint32		incarnation;
+	uint64		xid;
+	uint32		sequence;
+
+	if (epoch != IdentityEpoch)
+	{
+		if (!LedgerLivesHere(&since, &first))
+			first = PG_UINT32_MAX;
+		epoch = IdentityEpoch;
+	}
+	return bw_leaf_get_position(VARDATA_ANY(leaf), VARSIZE_ANY_EXHDR(leaf), &incarnation, &xid, &sequence) &&
+		incarnation >= first;
+}
+
+/*
+ * The relation of the shape, if it still has that name and the current user may
+ * look into its schema.  One that may not be seen is no error: other entries are
+ * shown.
+ */
+static Oid
+relation_of_shape(const bw_shape *shape)
+{
+	char	   *name = LedgerCString(&shape->relation);
+	RangeVar   *parts = makeRangeVarFromNameList(BW_QUALIFIED_NAME_LIST(name));
+	Oid			schema = parts->schemaname != NULL ? get_namespace_oid(parts->schemaname, true) : InvalidOid;
+
+	if (!OidIsValid(schema) || get_relname_relid(parts->relname, schema) != shape->number ||
+		!BW_MAY_USE_SCHEMA(schema, GetUserId()))
+		return InvalidOid;
+	return shape->number;
 }
 
 /* base (may be NULL): the old image, from which unchanged columns are taken */
@@ -201,15 +256,15 @@ rendering_for(const bytea *leaf, const bytea *shape, Rendering *rendering)
 	memset(rendering, 0, sizeof(*rendering));
 	if (!LedgerContentVisible(leaf, &as_tenant))
 		return false;
-	rendering->all_columns = !as_tenant;
+	rendering->everything = !as_tenant;
 	if (as_tenant && shape != NULL)
 	{
-		if (!bw_shape_open(&opened, VARDATA_ANY(shape), VARSIZE_ANY_EXHDR(shape)))
+		if (!numbers_hold(leaf) || !bw_shape_open(&opened, VARDATA_ANY(shape), VARSIZE_ANY_EXHDR(shape)))
 			return false;
 		rendering->relid = relation_of_shape(&opened);
 		if (!OidIsValid(rendering->relid))
 			return false;
-		rendering->all_columns = pg_class_aclcheck(rendering->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+		rendering->all_granted = pg_class_aclcheck(rendering->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 	}
 	if (bw_leaf_get_tenant(VARDATA_ANY(leaf), VARSIZE_ANY_EXHDR(leaf), &tenant))
 		rendering->tenant = tenant.data;
@@ -226,7 +281,7 @@ LedgerContentWhole(const bytea *leaf, const bytea *content)
 		LedgerField(content, BW_TAG_NEW_IMAGE, &image);
 
 	return rendering_for(leaf, shape, &rendering) &&
-		(rendering.all_columns || (shape == NULL && !images));
+		(shape != NULL ? shows_all(&rendering, shape) : rendering.everything || !images);
 }
 
 /* The image with that tag, as far as the reader may see it; else a NULL Datum. */

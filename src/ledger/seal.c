@@ -59,6 +59,7 @@ typedef struct Batch
 	SealItem	item[BW_MANY];
 	bw_bytes	record[BW_MANY]; /* in bytes */
 	const uint8 *mac[BW_MANY];
+	bool		forced[BW_MANY];	/* the row says of no transaction that made it */
 	uint8		bytes[2 * (BW_LEAF_MAX + LEDGER_MAC_LEN)];
 } Batch;
 
@@ -70,6 +71,9 @@ typedef struct Round
 	List	   *newest;			/* Newest */
 	Sorter	   *sorter;
 	uint64		unsealed;		/* rows in the sorter */
+	uint64		committed;		/* a transaction that is known to be; 0: none */
+	Told	   *told;			/* what committed transactions told */
+	int			ntold;
 	Batch	   *batch;
 	MemoryContext context;
 	MemoryContext row;			/* reset after each row */
@@ -106,16 +110,6 @@ typedef struct Round
 
 /* --- snapshots ---------------------------------------------------------------------- */
 
-static uint64
-widen(TransactionId xid, FullTransactionId next)
-{
-	uint32		epoch = EpochFromFullTransactionId(next);
-
-	if (xid > XidFromFullTransactionId(next))
-		epoch--;
-	return (uint64) epoch << 32 | xid;
-}
-
 static int
 by_number(const void *a, const void *b)
 {
@@ -131,23 +125,25 @@ widen_snapshot(Snapshot snapshot, WideSnapshot *wide)
 	FullTransactionId next = ReadNextFullTransactionId();
 	TransactionId own = GetTopTransactionIdIfAny();
 
-	wide->xmin = widen(snapshot->xmin, next);
-	wide->xmax = widen(snapshot->xmax, next);
+	wide->xmin = WideXid(snapshot->xmin, next);
+	wide->xmax = WideXid(snapshot->xmax, next);
 	wide->xip = palloc((snapshot->xcnt + 1) * sizeof(uint64));
 	wide->nxip = 0;
 	for (uint32 i = 0; i < snapshot->xcnt; i++)
-		wide->xip[wide->nxip++] = widen(snapshot->xip[i], next);
+		wide->xip[wide->nxip++] = WideXid(snapshot->xip[i], next);
 	/* a snapshot leaves out who took it */
-	if (TransactionIdIsValid(own) && widen(own, next) < wide->xmax)
-		wide->xip[wide->nxip++] = widen(own, next);
+	if (TransactionIdIsValid(own) && WideXid(own, next) < wide->xmax)
+		wide->xip[wide->nxip++] = WideXid(own, next);
 	qsort(wide->xip, wide->nxip, sizeof(uint64), by_number);
 	if (wide->nxip > 0)
 		wide->xmin = Min(wide->xmin, wide->xip[0]);
 }
 
 static bool
-wide_in_progress(const WideSnapshot *wide, uint64 xid)
+wide_in_progress(uint64 xid, void *arg)
 {
+	const WideSnapshot *wide = arg;
+
 	return xid >= wide->xmax ||
 		bsearch(&xid, wide->xip, wide->nxip, sizeof(uint64), by_number) != NULL;
 }
@@ -260,7 +256,22 @@ is_sealed(const SealItem *item)
 
 /* --- rows -------------------------------------------------------------------------------- */
 
-/* Does the record come from a transaction that can have committed, and not been sealed? */
+/*
+ * Has the record's transaction committed?  What a row says of itself is not asked:
+ * rows can be made to say that they are visible to all.
+ */
+static bool
+has_committed(Round *round, const SealItem *item)
+{
+	if (item->incarnation != round->log->incarnation || item->xid == round->committed)
+		return true;
+	if (wide_in_progress(item->xid, &round->wide) || !XidCommitted(item->xid))
+		return false;
+	round->committed = item->xid;
+	return true;
+}
+
+/* Does the record come from a transaction that has committed, and not been sealed? */
 static bool
 belongs_here(Round *round, const SealItem *item)
 {
@@ -271,7 +282,7 @@ belongs_here(Round *round, const SealItem *item)
 		SealFinding(item->incarnation, item->xid, item->entry_id, "an entry is of an incarnation that has not begun");
 		return false;
 	}
-	if (item->incarnation == round->log->incarnation && wide_in_progress(&round->wide, item->xid))
+	if (!has_committed(round, item))
 	{
 		SealFinding(item->incarnation, item->xid, item->entry_id, "an entry is there although its transaction has not committed");
 		return false;
@@ -310,6 +321,11 @@ end_batch(Round *round)
 			SealFinding(item->incarnation, item->xid, item->entry_id, "an entry does not bear the ledger's MAC");
 			continue;
 		}
+		if (batch->forced[i])
+		{
+			SealFinding(item->incarnation, item->xid, item->entry_id, "an entry's row was made visible by force");
+			continue;
+		}
 		SorterAdd(round->sorter, item);
 		round->unsealed++;
 	}
@@ -320,7 +336,7 @@ end_batch(Round *round)
 
 /* Take one row into the batch; false: it is no entry. */
 static bool
-add_to_batch(Round *round, const uint8 *bytes, Size len)
+add_to_batch(Round *round, const uint8 *bytes, Size len, bool forced)
 {
 	Batch	   *batch = round->batch;
 	SealItem   *item;
@@ -348,6 +364,7 @@ add_to_batch(Round *round, const uint8 *bytes, Size len)
 	memcpy(batch->bytes + batch->used, bytes, len);
 	batch->record[batch->n] = (bw_bytes) {batch->bytes + batch->used, len - LEDGER_MAC_LEN};
 	batch->mac[batch->n] = batch->bytes + batch->used + len - LEDGER_MAC_LEN;
+	batch->forced[batch->n] = forced;
 	batch->used += len;
 	batch->n++;
 	return true;
@@ -361,8 +378,10 @@ seal_row(Relation rel, HeapTuple row, void *arg)
 	bool		isnull;
 	Datum		value = heap_getattr(row, 1, RelationGetDescr(rel), &isnull);
 	bytea	   *leaf = isnull ? NULL : DatumGetByteaPP(value);
+	/* the server freezes rows without taking their transaction's id away */
+	bool		forced = !TransactionIdIsNormal(HeapTupleHeaderGetRawXmin(row->t_data));
 
-	if (leaf == NULL || !add_to_batch(round, (uint8 *) VARDATA_ANY(leaf), VARSIZE_ANY_EXHDR(leaf)))
+	if (leaf == NULL || !add_to_batch(round, (uint8 *) VARDATA_ANY(leaf), VARSIZE_ANY_EXHDR(leaf), forced))
 		SealFinding(0, 0, 0, psprintf("row (%u,%u) of \"%s\" is no entry",
 									  ItemPointerGetBlockNumber(&row->t_self),
 									  ItemPointerGetOffsetNumber(&row->t_self), RelationGetRelationName(rel)));
@@ -462,12 +481,15 @@ static void
 end_run(Round *round)
 {
 	const Newest *newest = newest_of(round, round->incarnation);
+	Told	   *told = ToldOf(round->told, round->ntold, round->incarnation, round->xid);
 	bw_writer	w;
 
 	if (!round->in_run)
 		return;
 	round->in_run = false;
-	if (round->group_entries != 0 || !round->group_whole)
+	if (told != NULL)
+		told->found = true;
+	if (round->group_entries != 0 || !round->group_whole || (told != NULL && told->sequence > round->sequence))
 		run_damaged(round, 0, "the last entries of a transaction, with its manifest, are missing");
 	if (round->entries == 0)
 		return;
@@ -681,6 +703,28 @@ seal_sorted(Round *round)
 	TreeAppendEnd(round->tree);
 }
 
+/* Transactions that told that they have entries, of which none was found. */
+static void
+check_told(Round *round)
+{
+	DatabaseSlot *slot = SlotMine();
+	uint64		untold = slot != NULL ? pg_atomic_exchange_u64(&slot->untold, 0) : 0;
+
+	for (int i = 0; i < round->ntold; i++)
+	{
+		const Told *told = &round->told[i];
+		uint64		first;
+		uint64		entries;
+
+		if (!told->found && !TreeFindRun(told->incarnation, told->xid, &first, &entries))
+			SealFinding(told->incarnation, told->xid, 0, "the entries of a transaction that has committed are missing");
+	}
+	if (untold > 0)
+		ereport(LOG,
+				(errmsg("bulwark: " UINT64_FORMAT " transactions could not tell the sealer that they have entries", untold),
+				 errdetail("More were waiting to be sealed than are remembered. Had all entries of one of them been taken away, it would not show.")));
+}
+
 uint64
 LedgerSealNow(void)
 {
@@ -700,12 +744,14 @@ LedgerSealNow(void)
 	round->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	widen_snapshot(round->snapshot, &round->wide);
 	load_end_of_chain(round);
+	round->told = ToldCommitted(round->log, wide_in_progress, &round->wide, &round->ntold);
 
 	LedgerWorkBegin();
 	ScanUnsealed(round->snapshot, seal_row, round);
 	end_batch(round);
 	if (round->unsealed > 0)
 		seal_sorted(round);
+	check_told(round);
 	ScanSaveMarks();
 	LedgerWorkEnd();
 

@@ -25,11 +25,13 @@ typedef struct DatabaseSlot
 	pg_atomic_uint64 last_page; /* the active one's filenode << 32 | block; 0: not known */
 	pg_atomic_uint64 requested; /* rounds that were asked for ... */
 	pg_atomic_uint64 served;	/* ... and the last of them that has been committed */
+	pg_atomic_uint64 untold;	/* commits that found no place for their note (told.c) */
 	ConditionVariable changed;	/* served or failures did */
 	slock_t		mutex;			/* of what follows */
 	int			worker_pid;		/* 0: none, SLOT_STARTING: launched */
 	Latch	   *worker_latch;
 	TimestampTz started_at;		/* the worker was asked for */
+	TimestampTz avoided_since;	/* the first statement that avoids us, since the last round; 0: none */
 	TimestampTz waiting_since;	/* dirty and without a worker; 0: not */
 	TimestampTz retry_at;		/* after a failure: not before */
 	int			failed_in_row;
@@ -48,6 +50,11 @@ extern void SlotRelease(Oid database);
 extern DatabaseSlot *SlotNext(int *position);
 /* A visit failed: another is due later, and later still where that fails too. */
 extern void SlotFailed(DatabaseSlot *slot);
+/* A statement wants the database to itself, or has done. */
+extern void SlotAvoid(DatabaseSlot *slot);
+extern void SlotAvoidEnd(DatabaseSlot *slot);
+/* Is it to have it?  Not where statements have kept us away for long; *until: then no more. */
+extern bool SlotIsAvoided(DatabaseSlot *slot, TimestampTz *until);
 /* Who works there now: a pid, 0, SLOT_STARTING. */
 extern int	SlotWorker(DatabaseSlot *slot);
 /* Databases that found the table full: visit all. */
@@ -72,6 +79,33 @@ extern void InserterEnd(void);
  */
 extern bool InsertersPass(int milliseconds);
 extern void InserterInit(void);
+
+/* --- told.c: what committed transactions told ------------------------------------- */
+/* This transaction, which is about to commit, has that many entries.  Never raises. */
+extern void ToldNote(const Log *log, uint64 xid, uint32 sequence);
+
+typedef struct Told
+{
+	uint32		incarnation;
+	uint32		sequence;		/* of the newest entry */
+	uint64		xid;
+	bool		found;			/* for the caller */
+} Told;
+
+/*
+ * What transactions of this database told that have committed and are not in
+ * progress, by incarnation and id.  Forgotten when the caller's transaction commits.
+ */
+extern Told *ToldCommitted(const Log *log, bool (*in_progress) (uint64 xid, void *arg), void *arg, int *n);
+/* One of them, or NULL. */
+extern Told *ToldOf(Told *told, int n, uint32 incarnation, uint64 xid);
+/* The database is gone. */
+extern void ToldForget(Oid database);
+extern void ToldInit(void);
+
+extern uint64 WideXid(TransactionId xid, FullTransactionId next);
+/* Of this incarnation and ended: has it committed?  True where it is too long ago to be known. */
+extern bool XidCommitted(uint64 xid);
 
 /* --- segment.c ----------------------------------------------------------------------- */
 typedef enum SegmentState

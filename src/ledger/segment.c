@@ -216,7 +216,8 @@ create_table(const char *name)
 {
 	static char *namespaces[] = HEAP_RELOPT_NAMESPACES;
 	CreateStmt *stmt = makeNode(CreateStmt);
-	AlterTableCmd *command = makeNode(AlterTableCmd);
+	AlterTableCmd *security = makeNode(AlterTableCmd);
+	AlterTableCmd *statistics = makeNode(AlterTableCmd);
 	char	   *schema = pstrdup(BULWARK_PRIVATE_SCHEMA);
 	Datum		toast;
 	Oid			relid;
@@ -234,8 +235,12 @@ create_table(const char *name)
 	toast = transformRelOptions((Datum) 0, stmt->options, "toast", BW_RELOPT_NAMESPACES(namespaces), true, false);
 	NewRelationCreateToastTable(relid, toast);
 	CommandCounterIncrement();
-	command->subtype = AT_EnableRowSecurity;
-	AlterTableInternal(relid, list_make1(command), false);
+	security->subtype = AT_EnableRowSecurity;
+	/* contents can be erased, samples of them in the catalog cannot */
+	statistics->subtype = AT_SetStatistics;
+	statistics->name = pstrdup("content");
+	statistics->def = (Node *) makeInteger(0);
+	AlterTableInternal(relid, list_make2(security, statistics), false);
 	CommandCounterIncrement();
 	drop_default_privileges(relid);
 	/* it goes with the extension, but its rows are dumped: it is no member */
@@ -492,6 +497,7 @@ SegmentInit(void)
 							PGC_SIGHUP, GUC_UNIT_KB | GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	SlotInit();
 	InserterInit();
+	ToldInit();
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);
 }

@@ -249,7 +249,10 @@ column_index(const CaptureShape *shape, AttrNumber attno)
 	return -1;
 }
 
-/* The columns that name a row: of the primary key, else of the replica identity. */
+/*
+ * The columns that name a row: of the primary key, else of the replica identity.  Where
+ * one's values are not to be in the ledger, nothing names it.
+ */
 static void
 fill_keys(CaptureShape *shape, Relation rel)
 {
@@ -268,6 +271,12 @@ fill_keys(CaptureShape *shape, Relation rel)
 
 		if (at < 0)
 			continue;
+		if (shape->columns[at].excluded || shape->columns[at].sealed)
+		{
+			shape->nkeys = 0;
+			shape->key_pins = 0;
+			break;
+		}
 		shape->keys[shape->nkeys++] = at;
 		shape->key_pins |= shape->columns[at].pins;
 	}
@@ -285,6 +294,7 @@ fill_tenant(CaptureShape *shape, Relation rel)
 	Oid			output;
 	bool		varlena;
 
+	shape->tenant_at = shape->affiliation_at = -1;
 	if (protection == NULL)
 		return;
 	shape->pinned = protection->pinned;
@@ -292,6 +302,8 @@ fill_tenant(CaptureShape *shape, Relation rel)
 	ProtectionColumns(protection, &tenant, &affiliation);
 	shape->tenant_attno = tenant[0] ? get_attnum(shape->relid, tenant) : 0;
 	shape->affiliation_attno = affiliation[0] ? get_attnum(shape->relid, affiliation) : 0;
+	shape->tenant_at = column_index(shape, shape->tenant_attno);
+	shape->affiliation_at = column_index(shape, shape->affiliation_attno);
 	if (shape->tenant_attno != 0)
 	{
 		Oid			type = getBaseType(get_atttype(shape->relid, shape->tenant_attno));
@@ -304,6 +316,22 @@ fill_tenant(CaptureShape *shape, Relation rel)
 	{
 		getTypeOutputInfo(get_atttype(shape->relid, shape->affiliation_attno), &output, &varlena);
 		fmgr_info_cxt(output, &shape->affiliation_output, CurrentMemoryContext);
+	}
+}
+
+/* --- the triggers that record ----------------------------------------------------------------- */
+
+static void
+fill_triggers(CaptureShape *shape, Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (strcmp(triggers->triggers[i].tgname, TRIGGER_CAPTURE) == 0)
+			shape->row_trigger = triggers->triggers[i].tgoid;
+		else if (strcmp(triggers->triggers[i].tgname, TRIGGER_CAPTURE_TRUNCATE) == 0)
+			shape->truncate_trigger = triggers->triggers[i].tgoid;
 	}
 }
 
@@ -326,12 +354,19 @@ CaptureEntityType(Oid relid)
 }
 
 static void
+put_number(StringInfo buf, uint32 n)
+{
+	uint8		number[BW_VARINT_MAX];
+
+	appendBinaryStringInfo(buf, (const char *) number, bw_varint_encode(n, number));
+}
+
+static void
 put_string(StringInfo buf, const char *text)
 {
 	bw_bytes	utf8 = LedgerUtf8(text, strlen(text));
-	uint8		length[BW_VARINT_MAX];
 
-	appendBinaryStringInfo(buf, (const char *) length, bw_varint_encode(utf8.len, length));
+	put_number(buf, utf8.len);
 	appendBinaryStringInfo(buf, (const char *) utf8.data, utf8.len);
 }
 
@@ -339,13 +374,13 @@ static void
 fill_descriptor(CaptureShape *shape, TupleDesc desc)
 {
 	StringInfoData buf;
-	uint8		number[BW_VARINT_MAX];
 
 	initStringInfo(&buf);
 	appendStringInfoSpaces(&buf, VARHDRSZ);
 	appendStringInfoChar(&buf, BW_SHAPE_VERSION);
 	put_string(&buf, shape->entity_type);
-	appendBinaryStringInfo(&buf, (const char *) number, bw_varint_encode(shape->ncolumns, number));
+	put_number(&buf, shape->relid);
+	put_number(&buf, shape->ncolumns);
 	for (int i = 0; i < shape->ncolumns; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, shape->columns[i].attno - 1);
@@ -354,6 +389,7 @@ fill_descriptor(CaptureShape *shape, TupleDesc desc)
 		put_string(&buf, format_type_extended(att->atttypid, att->atttypmod,
 											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 		appendStringInfoChar(&buf, (char) shape->columns[i].encoding);
+		put_number(&buf, att->attnum);
 	}
 	shape->shape = (bytea *) buf.data;
 	SET_VARSIZE(shape->shape, buf.len);
@@ -406,6 +442,7 @@ catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 static void
 build(CaptureShape *shape, Relation rel)
 {
+	const Audited *audited = AuditedOf(shape->relid);
 	int			pinned = PinSettings(PIN_PATH);
 	MemoryContext old;
 
@@ -415,7 +452,9 @@ build(CaptureShape *shape, Relation rel)
 	shape->context = AllocSetContextCreate(CacheMemoryContext, "bulwark shape", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(shape->context);
 	shape->entity_type = CaptureEntityType(shape->relid);
-	fill_columns(shape, RelationGetDescr(rel), AuditedOf(shape->relid));
+	if (audited != NULL)
+		fill_triggers(shape, rel);
+	fill_columns(shape, RelationGetDescr(rel), audited);
 	fill_keys(shape, rel);
 	fill_tenant(shape, rel);
 	fill_descriptor(shape, RelationGetDescr(rel));

@@ -12,6 +12,7 @@
 #define SLOTS_PIECE		"bulwark databases"
 #define SLOTS			4096	/* a power of two */
 #define RETRY_LIMIT_S	60
+#define AVOID_LIMIT_US	(INT64CONST(10) * USECS_PER_SEC)
 
 typedef struct SlotTable
 {
@@ -34,9 +35,11 @@ slot_clear(DatabaseSlot *slot)
 	pg_atomic_write_u32(&slot->failures, 0);
 	pg_atomic_write_u64(&slot->active, 0);
 	pg_atomic_write_u64(&slot->last_page, 0);
+	pg_atomic_write_u64(&slot->untold, 0);
 	SpinLockAcquire(&slot->mutex);
 	slot->worker_pid = 0;
 	slot->worker_latch = NULL;
+	slot->avoided_since = 0;
 	slot->started_at = slot->waiting_since = slot->retry_at = slot->sealed_at = 0;
 	slot->failed_in_row = 0;
 	SpinLockRelease(&slot->mutex);
@@ -62,6 +65,7 @@ slots_init(void *piece)
 		pg_atomic_init_u64(&slot->last_page, 0);
 		pg_atomic_init_u64(&slot->requested, 0);
 		pg_atomic_init_u64(&slot->served, 0);
+		pg_atomic_init_u64(&slot->untold, 0);
 		ConditionVariableInit(&slot->changed);
 		SpinLockInit(&slot->mutex);
 	}
@@ -139,6 +143,7 @@ SlotRelease(Oid database)
 		pg_atomic_write_u32(&slot->database, SLOT_LEFT);
 	}
 	LWLockRelease(lock);
+	ToldForget(database);
 }
 
 DatabaseSlot *
@@ -169,6 +174,36 @@ SlotFailed(DatabaseSlot *slot)
 	SpinLockRelease(&slot->mutex);
 	pg_atomic_fetch_add_u32(&slot->failures, 1);
 	ConditionVariableBroadcast(&slot->changed);
+}
+
+void
+SlotAvoid(DatabaseSlot *slot)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&slot->mutex);
+	if (slot->avoided_since == 0)
+		slot->avoided_since = now;
+	SpinLockRelease(&slot->mutex);
+	pg_atomic_fetch_add_u32(&slot->avoid, 1);
+}
+
+void
+SlotAvoidEnd(DatabaseSlot *slot)
+{
+	pg_atomic_fetch_sub_u32(&slot->avoid, 1);
+}
+
+/* One statement after the other could keep the ledger from being sealed: a round comes in between. */
+bool
+SlotIsAvoided(DatabaseSlot *slot, TimestampTz *until)
+{
+	if (pg_atomic_read_u32(&slot->avoid) == 0)
+		return false;
+	SpinLockAcquire(&slot->mutex);
+	*until = slot->avoided_since + AVOID_LIMIT_US;
+	SpinLockRelease(&slot->mutex);
+	return GetCurrentTimestamp() < *until;
 }
 
 int

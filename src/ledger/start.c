@@ -213,10 +213,11 @@ to_be_noted(void)
 	};
 	PrivateScan scan;
 	TimestampTz since;
+	uint32		incarnation;
 	bool		isnull;
 	bool		wanted = true;
 
-	if (!LedgerLivesHere(&since) || since > PgStartTime || !PrivateScanBegin(&scan, "ledger_starts", "ledger_starts_pkey"))
+	if (!LedgerLivesHere(&since, &incarnation) || since > PgStartTime || !PrivateScanBegin(&scan, "ledger_starts", "ledger_starts_pkey"))
 		return false;
 	while (wanted && PrivateScanNext(&scan))
 		wanted = DatumGetTimestampTz(PrivateScanGet(&scan, Start_started_at, &isnull)) != PgStartTime;

@@ -12,6 +12,8 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "commands/defrem.h"
+#include "commands/tablecmds.h"
+#include "nodes/makefuncs.h"
 #include "parser/parse_utilcmd.h"
 #include "parser/parser.h"
 #include "storage/bufmgr.h"
@@ -22,16 +24,21 @@
 
 /*
  * What people ask for, in the order of time where there may be many.  That of
- * entity ids is a hash: they may be longer than a B-tree takes.
+ * entity ids is a hash: they may be longer than a B-tree takes.  What is made from
+ * a content, which can be erased, leaves no samples in the catalog of statistics.
  */
-static const char *const indexes[] = {
-	"btree (bulwark_internal.leaf_entry_id(leaf))",
-	"btree (bulwark_internal.leaf_time(leaf))",
-	"btree (bulwark_internal.leaf_actor(leaf), bulwark_internal.leaf_time(leaf))",
-	"btree (bulwark_internal.leaf_action(leaf), bulwark_internal.leaf_time(leaf))",
-	"btree (bulwark_internal.leaf_tenant(leaf), bulwark_internal.leaf_time(leaf))",
-	"btree (bulwark_internal.leaf_entity_type(leaf), bulwark_internal.leaf_time(leaf))",
-	"hash (bulwark_internal.content_entity_id(content))",
+static const struct
+{
+	const char *definition;
+	bool		of_content;
+}			indexes[] = {
+	{"btree (bulwark_internal.leaf_entry_id(leaf))", false},
+	{"btree (bulwark_internal.leaf_time(leaf))", false},
+	{"btree (bulwark_internal.leaf_actor(leaf), bulwark_internal.leaf_time(leaf))", false},
+	{"btree (bulwark_internal.leaf_action(leaf), bulwark_internal.leaf_time(leaf))", false},
+	{"btree (bulwark_internal.leaf_tenant(leaf), bulwark_internal.leaf_time(leaf))", false},
+	{"btree (bulwark_internal.leaf_entity_type(leaf), bulwark_internal.leaf_time(leaf))", false},
+	{"hash (bulwark_internal.content_entity_id(content))", true},
 };
 
 static const Segment *
@@ -114,10 +121,22 @@ index_name(const Segment *segment, int i)
 }
 
 static void
+keep_no_statistics(Oid index)
+{
+	AlterTableCmd *command = makeNode(AlterTableCmd);
+
+	command->subtype = AT_SetStatistics;
+	command->num = 1;
+	command->def = (Node *) makeInteger(0);
+	AlterTableInternal(index, list_make1(command), false);
+	CommandCounterIncrement();
+}
+
+static void
 make_index(const Segment *segment, int i)
 {
 	char	   *sql = psprintf("CREATE INDEX %s ON bulwark_internal.ledger_segment_%d USING %s",
-							   index_name(segment, i), segment->number, indexes[i]);
+							   index_name(segment, i), segment->number, indexes[i].definition);
 	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
 	IndexStmt  *stmt = (IndexStmt *) linitial_node(RawStmt, parsed)->stmt;
 
@@ -125,6 +144,8 @@ make_index(const Segment *segment, int i)
 	stmt = transformIndexStmt(segment->relid, stmt, sql);
 	BW_DEFINE_INDEX(segment->relid, stmt);
 	CommandCounterIncrement();
+	if (indexes[i].of_content)
+		keep_no_statistics(PrivateRelid(index_name(segment, i)));
 }
 
 /* One more index of a closed segment whose rows are all sealed; true: something was done. */

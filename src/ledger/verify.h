@@ -75,6 +75,7 @@ typedef struct VerifyRow
 	Relation	rel;
 	ItemPointerData tid;
 	ItemPointerData root;		/* where indexes lead to */
+	bool		forced;			/* it names no transaction that made it */
 	Datum	   *values;
 	bool	   *nulls;
 } VerifyRow;

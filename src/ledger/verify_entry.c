@@ -7,6 +7,7 @@
  * a tile that has met all its leaves leaves one bit behind.
  */
 #include "ledger/verify.h"
+#include "ledger/sealer.h"
 #include "ledger/view.h"
 
 #include "access/relation.h"
@@ -41,6 +42,8 @@ typedef struct Subject
 	int64		leaf_index;
 	int64		entry_id;
 	bool		unsealed;
+	bool		committed;		/* where unsealed */
+	bool		forced;			/* the row names no transaction that made it */
 	bool		in_run;			/* its sequence is among those of its sealed transaction */
 	const uint8 *mac;
 	bool		content;		/* is there to be checked */
@@ -76,6 +79,7 @@ typedef struct Entries
 	uint64		run_first;
 	uint64		run_count;		/* 0: in no block */
 	bool		unsealed;
+	bool		committed;		/* where unsealed */
 
 	List	   *missing_keys;	/* MAC epochs that were told of */
 	TidSet	   *rows;			/* of the segment at hand, if it has indexes */
@@ -391,6 +395,7 @@ locate(Verify *v, Entries *e, const bw_leaf *leaf)
 	e->incarnation = leaf->incarnation;
 	e->run_count = 0;
 	e->unsealed = VerifyUnsealed(v, leaf->incarnation, leaf->xid);
+	e->committed = leaf->incarnation != v->log->incarnation || XidCommitted(leaf->xid);
 	if (!e->unsealed && !VerifyFindRun(v, leaf->incarnation, leaf->xid, &e->run_first, &e->run_count))
 		e->run_count = 0;
 }
@@ -408,6 +413,10 @@ check_place(Verify *v, Entries *e, Subject *s)
 {
 	if (s->unsealed && is_own(v, &s->leaf))
 		v->pending++;
+	else if (s->unsealed && s->forced)
+		VerifyProblem(v, NO_LEAF, s->entry_id, "it is not sealed yet, and its row was made visible by force");
+	else if (s->unsealed && !s->committed)
+		VerifyProblem(v, NO_LEAF, s->entry_id, "it is there although its transaction has not committed");
 	else if (s->unsealed)
 		PendingAdd(e->pending, &s->leaf, s->hash);
 	else if (!s->in_run)
@@ -496,6 +505,8 @@ check_entry(Verify *v, const VerifyRow *row, void *arg)
 	s.entry_id = (int64) s.leaf.entry_id;
 	locate(v, e, &s.leaf);
 	s.unsealed = e->unsealed;
+	s.committed = e->committed;
+	s.forced = row->forced;
 	s.in_run = !e->unsealed && s.leaf.sequence <= e->run_count;
 	if (s.in_run)
 		s.leaf_index = (int64) (e->run_first + s.leaf.sequence - 1);

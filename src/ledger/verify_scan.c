@@ -260,6 +260,8 @@ each_row(Verify *v, Relation rel, BlockNumber block, PageCopy *copy, VerifyRowCa
 
 		ItemPointerSet(&row.tid, block, copy->visible[i]);
 		row.root = row.tid;
+		/* the server freezes rows without taking their transaction's id away */
+		row.forced = !TransactionIdIsNormal(HeapTupleHeaderGetRawXmin(tuple));
 		if (HeapTupleHeaderIsHeapOnly(tuple))
 			ItemPointerSetOffsetNumber(&row.root, root_of(copy, copy->visible[i]));
 		if (why != NULL)

@@ -92,7 +92,7 @@ ALTER VIEW bulwark.ledger OWNER TO bulwark_ledger;
 REVOKE ALL ON bulwark.ledger FROM PUBLIC;
 GRANT SELECT ON bulwark.ledger TO bulwark_app, bulwark_impersonator, bulwark_auditor;
 COMMENT ON VIEW bulwark.ledger IS
-	'The audit trail, an entry a row. Superusers and bulwark_auditor see every entry, an identity with audit:read those of its tenant within its affiliations; anyone else none. old, new and metadata: to superusers; to bulwark_auditor once it has said why (ledger_reason()); to an identity with audit:values, without columns that the current user may not select. leaf_index is NULL until the entry is sealed. source: captured (by a trigger), asserted (by an application), system. actor_proof: token, assumed. entity_type of a row change is its schema-qualified table, entity_id its primary key. Every statement that reads the view is an entry.';
+	'The audit trail, an entry a row. Superusers and bulwark_auditor see every entry, an identity with audit:read those of its tenant within its affiliations; anyone else none. old, new and metadata: to superusers; to bulwark_auditor once it has said why (ledger_reason()); to an identity with audit:values, without columns that the current user may not select, or that are gone. leaf_index is NULL until the entry is sealed. source: captured (by a trigger), asserted (by an application), system. actor_proof: token, assumed. entity_type of a row change is its schema-qualified table, entity_id its primary key. Every statement that reads the view is an entry.';
 
 CREATE FUNCTION bulwark.ledger_reason(reason text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_ledger_reason';

@@ -52,7 +52,9 @@ WorkerTaskRegister(int (*task) (void), bool (*pending) (Oid database))
 static bool
 must_leave(void)
 {
-	return here != NULL && pg_atomic_read_u32(&here->avoid) != 0;
+	TimestampTz until;
+
+	return here != NULL && SlotIsAvoided(here, &until);
 }
 
 void
@@ -103,6 +105,7 @@ publish(uint64 requested)
 	SpinLockAcquire(&here->mutex);
 	here->sealed_at = GetCurrentTimestamp();
 	here->waiting_since = 0;
+	here->avoided_since = pg_atomic_read_u32(&here->avoid) != 0 ? here->sealed_at : 0;
 	here->failed_in_row = 0;
 	here->retry_at = 0;
 	SpinLockRelease(&here->mutex);

@@ -29,7 +29,7 @@ my $log = "\0" x 6 . "\x40\0\x80" . "\0" x 7;
 my $origin = 'bulwark/00000000-0000-4000-8000-000000000000';
 
 # --- records, contents, shapes, images, blocks ---------------------------------------------
-my $shape = chr(1) . string('public.t') . varint(13) . join '', map { string("c$_") . string('text') . chr $_ } 0 .. 12;
+my $shape = chr(1) . string('public.t') . varint(16384) . varint(13) . join '', map { string("c$_") . string('text') . chr($_) . varint($_ + 1) } 0 .. 12;
 my $shape_id = substr sha256($shape), 0, 16;
 my %width = (1 => 1, 2 => 2, 3 => 4, 4 => 8, 5 => 4, 6 => 8, 7 => 16, 10 => 4, 11 => 8, 12 => 8);
 my $image = varint(13) . join '', map { chr(1) . string('v' x ($width{$_} // 5)) } 0 .. 12;

@@ -49,7 +49,8 @@ export class Forge {
     this.entries = 0;
     this.xid = 1000n;
     this.before = Buffer.alloc(32);
-    this.shape = Buffer.concat([Buffer.of(1), string('public.t'), varint(1), string('a'), string('text'), Buffer.of(8)]);
+    this.shape = Buffer.concat([Buffer.of(1), string('public.t'), varint(16384), varint(1),
+      string('a'), string('text'), Buffer.of(8), varint(1)]);
     this.shapeId = sha256(this.shape).subarray(0, 16);
   }
 
@@ -75,6 +76,7 @@ export class Forge {
         entry_id: Number(entryId), occurred_at: new Date(Number(time / 1000n)).toISOString().replace('Z', `${String(time % 1000n).padStart(3, '0')}+00:00`),
         source: [null, 'captured', 'asserted', 'system'][source], action, tenant_id: tenant, affiliation: null, actor_id: actor, actor_email: null,
         actor_proof: 'token', assumed_by: null, db_role: 'shop_app', entity_type: 'public.t', entity_id: String(entryId),
+        metadata: metadata ? JSON.parse(metadata) : null, old: null, new: { a: `value ${entryId}` },
       },
     };
   }

@@ -113,19 +113,19 @@ is(starts('shop'), $gap, 'it is entered once');
 $node->stop;
 like(single_user('DELETE FROM bulwark_internal.ledger_segment_1'), qr/DELETE is not allowed on ledger relation "ledger_segment_1"/,
 	'L7: a preloaded single-user server refuses as any other');
-like(single_user('ALTER TABLE account DISABLE TRIGGER zzz_bulwark_ledger'), qr/is not allowed/, 'L7: also to disable a trigger');
+like(single_user('ALTER TABLE account DISABLE TRIGGER "!bulwark_ledger"'), qr/is not allowed/, 'L7: also to disable a trigger');
 $node->start;
 $node->safe_psql('shop', 'SELECT bulwark.ledger_seal()');
 is(starts('shop'), $gap, 'a preloaded single-user server is no gap');
 $node->stop;
-unlike(single_user("ALTER TABLE account DISABLE TRIGGER zzz_bulwark_ledger\n" . 'INSERT INTO account VALUES (8)', '-c', 'shared_preload_libraries='), qr/ERROR/,
+unlike(single_user(qq{ALTER TABLE account DISABLE TRIGGER "!bulwark_ledger"\n} . 'INSERT INTO account VALUES (8)', '-c', 'shared_preload_libraries='), qr/ERROR/,
 	'one without the library can disable a trigger, and write');
 $node->start;
 $node->poll_query_until('shop', 'SELECT count(*) = 2 FROM bulwark_internal.ledger_starts') or die 'the gap is not noted';
 is(starts('shop'), "$gap\n$gap", 'L7: which is a gap');
-is(coverage('shop'), 'public.account: trigger "zzz_bulwark_ledger" does not fire always', 'L7: and the trigger is found');
+is(coverage('shop'), 'public.account: trigger "!bulwark_ledger" does not fire always', 'L7: and the trigger is found');
 like($node->safe_psql('shop', 'SELECT ok, coverage FROM bulwark.ledger_verify()'), qr/^f\|1 gap: public.account: trigger/, 'L7: by ledger_verify(), too');
-$node->safe_psql('shop', 'ALTER TABLE account ENABLE ALWAYS TRIGGER zzz_bulwark_ledger');
+$node->safe_psql('shop', 'ALTER TABLE account ENABLE ALWAYS TRIGGER "!bulwark_ledger"');
 is($node->safe_psql('shop', 'SELECT ok, coverage FROM bulwark.ledger_verify()'), 't|ok', 'until it is enabled again');
 
 # The record of our checkpoints lost: we say that we do not know.
@@ -174,7 +174,33 @@ $publisher->stop;
 
 # --- L25: dump and restore ------------------------------------------------------------------------------
 my $dump = PostgreSQL::Test::Utils::tempdir . '/shop.sql';
-$node->safe_psql('shop', 'INSERT INTO account VALUES (9); SELECT bulwark.ledger_seal()');
+$node->safe_psql('shop', <<'SQL');
+INSERT INTO account VALUES (9);
+CREATE ROLE service LOGIN IN ROLE bulwark_impersonator;
+SELECT bulwark.tenant_create('acme', 'Acme', id => 'a7000000-0000-4000-8000-000000000001');
+SELECT bulwark.principal_create('ann@acme.test', id => 'a7000000-0000-4000-8000-000000000002');
+SELECT bulwark.membership_grant('a7000000-0000-4000-8000-000000000002', 'a7000000-0000-4000-8000-000000000001', 'tenant_admin');
+CREATE TABLE invoice (id int PRIMARY KEY, tenant_id uuid);
+GRANT SELECT ON invoice TO service;
+SELECT bulwark.protect('invoice', 'tenant_id'), bulwark.audit('invoice');
+INSERT INTO invoice VALUES (1, 'a7000000-0000-4000-8000-000000000001');
+SELECT bulwark.ledger_seal();
+SQL
+
+# What a tenant sees of the entries of its invoices.
+sub seen_by_tenant
+{
+	my ($database) = @_;
+	return $node->safe_psql($database, <<'SQL', extra_params => [ '-U', 'service' ]) =~ s/\A\s+//r;
+BEGIN;
+SET LOCAL client_min_messages = error;
+SELECT FROM bulwark.assume('a7000000-0000-4000-8000-000000000002', 'a7000000-0000-4000-8000-000000000001');
+SELECT string_agg(entity_id || ': ' || coalesce(new->>'id', 'hidden'), ', ' ORDER BY entity_id) FROM bulwark.ledger
+	WHERE entity_type = 'public.invoice' AND action = 'insert';
+COMMIT;
+SQL
+}
+is(seen_by_tenant('shop'), '1: 1', 'a tenant sees the values of its entries');
 $node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('shop') ], 'the database is dumped');
 my $entries = 'SELECT count(*) FROM bulwark_internal.ledger_entries';
 my $rows = 0;					# of the dump; reading them was an entry, later
@@ -191,6 +217,8 @@ sub restore
 my $refused = restore('copy_refused');
 like($refused, qr/is not allowed on ledger relation "ledger_log"/, 'L25: a dump\'s ledger is refused');
 is($node->safe_psql('copy_refused', 'SELECT count(*) FROM account'), 9, 'the rest of the dump is there');
+like(failure('copy_refused', 'INSERT INTO account VALUES (10)'), qr/ERROR:  55000: .*records changes/, 'L7: tables whose registry was refused with it are not written to unrecorded');
+is(failure('copy_refused', q{SELECT bulwark.audit('account'); INSERT INTO account VALUES (10)}), '', 'until they are audited anew');
 my $log_id = 'SELECT log_id FROM bulwark_internal.ledger_log';
 isnt($node->safe_psql('copy_refused', $log_id), $node->safe_psql('shop', $log_id), 'and nothing of its ledger');
 
@@ -207,6 +235,8 @@ like(failure('copy', 'DELETE FROM bulwark_internal.ledger_segment_1'), qr/42501/
 $node->safe_psql('copy', 'INSERT INTO account VALUES (10); SELECT bulwark.ledger_seal()');
 is($node->safe_psql('copy', 'SELECT string_agg(cause, $$,$$ ORDER BY incarnation) FROM bulwark_internal.ledger_incarnations'), 'created,restored', 'L25: it goes on in another incarnation');
 is($node->safe_psql('copy', 'SELECT ok, integrity, coverage FROM bulwark.ledger_verify()'), 't|ok|ok', 'L25: and verifies');
+$node->safe_psql('copy', q{INSERT INTO invoice VALUES (2, 'a7000000-0000-4000-8000-000000000001')});
+is(seen_by_tenant('copy'), '1: hidden, 2: 2', 'L30: to a tenant the values that the dump brought are hidden: its tables have other numbers here');
 configure('bulwark.restore' => 'on');
 $node->reload;
 like(failure('copy', 'DELETE FROM bulwark_internal.ledger_segment_1'), qr/42501/, 'L25: bulwark.restore opens it no more');

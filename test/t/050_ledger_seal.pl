@@ -230,6 +230,19 @@ sql('DROP DATABASE another');
 sql('DROP DATABASE clone');
 pass('DROP DATABASE, CREATE DATABASE ... TEMPLATE and RENAME do not meet a worker');
 
+# L17: whoever may create databases, and not copy this one, does not send the worker away
+sql('CREATE ROLE creates LOGIN CREATEDB');
+my @loops = map {
+	IPC::Run::start([ 'psql', '-XqAt', '-U', 'creates', '-d', $node->connstr('template1') ], '<',
+		\q{SELECT 'CREATE DATABASE copied TEMPLATE postgres' FROM generate_series(1, 1000000) \gexec}, '>', '/dev/null', '2>', '/dev/null')
+} 1 .. 3;
+for (1 .. 3)
+{
+	sql("INSERT INTO t SELECT max(id) + 1, 'meanwhile' FROM t");
+	is(sql('SELECT bulwark.ledger_seal() > 0'), 't', 'L17: who may not copy the database does not keep the sealer away');
+}
+$_->kill_kill for @loops;
+
 # --- keys ---------------------------------------------------------------------------------------------
 my $old = sql('SELECT bulwark.ledger_public_key()');
 my $new = sql('SELECT bulwark.ledger_key_rotate()');

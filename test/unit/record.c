@@ -439,16 +439,18 @@ test_images(void)
 	w.len = 0;
 	bw_put_uint(&w, BW_SHAPE_VERSION, 1);
 	bw_put_bytes(&w, "public.t", 8);
+	bw_put_varint(&w, 16384);
 	bw_put_varint(&w, 1);
 	bw_put_bytes(&w, "id", 2);
 	bw_put_bytes(&w, "integer", 7);
 	bw_put_uint(&w, BW_ENC_INT4, 1);
+	bw_put_varint(&w, 1);
 	ok(shape_accepts(buffer, w.len), "a shape is read");
 	all = true;
 	for (size_t cut = 0; cut < w.len; cut++)
 		all &= !shape_accepts(buffer, cut);
 	ok(all, "one cut off anywhere is refused");
-	buffer[w.len - 1] = BW_ENC_LAST + 1;
+	buffer[w.len - 2] = BW_ENC_LAST + 1;
 	ok(!shape_accepts(buffer, w.len), "an unknown encoding is refused");
 	ok(bw_encoding_width(BW_ENC_UUID) == 16 && bw_encoding_width(BW_ENC_TEXT) == -1 &&
 	   bw_encoding_width(BW_ENC_LAST + 1) == -1, "encodings of fixed width have that");

@@ -365,7 +365,7 @@ recorded() {
 		DELETE FROM bulwark_internal.ledger_segment_1;
 		UPDATE bulwark_internal.ledger_segment_1 SET content = NULL;
 		TRUNCATE bulwark_internal.ledger_segment_1;
-		ALTER TABLE personas DISABLE TRIGGER zzz_bulwark_ledger;
+		ALTER TABLE personas DISABLE TRIGGER "!bulwark_ledger";
 		DROP EXTENSION bulwark CASCADE;
 	SQL
 	verdict "$([ "$(grep -c '^ERROR:' <<<"$seen")" = 5 ] && echo 0 || echo 1)" "refused, five times"

@@ -1,0 +1,96 @@
+# Contents that were erased are gone from wherever statements reach: entries of closed
+# segments with their indexes among them, and the samples that plans are made from.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use BulwarkNode;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = bulwark_node('erase', conf => <<'CONF');
+autovacuum = off
+bulwark.ledger_segment_size = 1MB
+CONF
+
+sub sql
+{
+	my ($statement) = @_;
+	return $node->safe_psql('postgres', $statement);
+}
+
+# Is it in any of the files of a segment?
+sub in_files
+{
+	my ($canary, $segment) = @_;
+	sql('CHECKPOINT');
+	my $files = sql(<<"SQL");
+WITH s AS (SELECT '$segment'::regclass AS oid)
+SELECT pg_relation_filepath(s.oid) FROM s
+UNION ALL SELECT pg_relation_filepath(i.indexrelid) FROM s JOIN pg_index i ON i.indrelid = s.oid
+UNION ALL SELECT pg_relation_filepath(c.reltoastrelid) FROM s JOIN pg_class c ON c.oid = s.oid
+SQL
+	return scalar grep { slurp_file($node->data_dir . "/$_") =~ /\Q$canary\E/ } split /\n/, $files;
+}
+
+sql(<<'SQL');
+CREATE TABLE person (email text PRIMARY KEY, note text);
+SELECT bulwark.audit('person');
+INSERT INTO person SELECT 'p' || n || '@erase.example', 'canary-' || n || '.' || repeat('.', 300) FROM generate_series(1, 4000) AS n;
+SELECT bulwark.ledger_seal();
+SQL
+$node->poll_query_until('postgres', q{SELECT EXISTS (SELECT FROM bulwark_internal.ledger_segments WHERE segment = 1 AND state = 'indexed')})
+  or die 'no segment was closed';
+my $segment = 'bulwark_internal.ledger_segment_1';
+is(sql("SELECT count(*) FROM pg_index WHERE indrelid = '$segment'::regclass"), '7', 'a closed segment has its indexes');
+
+# --- statistics ------------------------------------------------------------------------
+sql("ANALYZE; ANALYZE $segment; ANALYZE bulwark_internal.ledger_entries");
+is(sql(<<'SQL'), 'f', 'no statistics are kept of contents');
+SELECT EXISTS (SELECT FROM pg_stats WHERE schemaname = 'bulwark_internal'
+	AND (attname = 'content' AND tablename LIKE 'ledger\_%' OR attname = 'content_entity_id'))
+SQL
+is(sql(q{SELECT count(*) > 0 FROM pg_stats WHERE tablename LIKE 'ledger\_segment\_1\_%' AND attname = 'leaf_time'}), 't',
+	'those that plans need are');
+# what bytes of a content would look like there, as text
+my $sampled = q{SELECT count(*) FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid AND c.relnamespace = 'bulwark_internal'::regnamespace
+	WHERE concat(s.stavalues1, s.stavalues2, s.stavalues3, s.stavalues4, s.stavalues5) ~ '63616e6172792d|6572617365|erase'};
+is(sql($sampled), '0', 'no sample of what may be erased is in pg_statistic');
+my (undef, undef, $refused) = $node->psql('postgres', "ALTER TABLE $segment ALTER COLUMN content SET STATISTICS 100");
+like($refused, qr/not allowed on ledger relation/, 'nor can a statement have them gathered');
+my ($code) = $node->psql('postgres', "CREATE STATISTICS bulwark_contents ON content, leaf FROM $segment");
+isnt($code, 0, 'or others');
+
+is(in_files('canary-1311.', $segment) > 0, 1, 'a content is in the files of its segment');
+
+# --- an entry in a closed segment ---------------------------------------------------------
+my $key = sql(q{SELECT entry_id FROM bulwark.ledger WHERE entity_id = 'p1311@erase.example'});
+like($key, qr/^\d+$/, 'an entry is found by its entity');
+is(sql("SELECT e.tableoid::regclass FROM bulwark_internal.ledger_entries e WHERE bulwark_internal.leaf_entry_id(e.leaf) = $key"),
+	$segment, 'in the closed segment');
+is(sql("SELECT bulwark.ledger_erase(ARRAY[$key], 'art. 17')"), '1', 'its content is erased');
+is(sql("SELECT entity_id IS NULL AND new IS NULL AND entity_type = 'public.person' FROM bulwark.ledger WHERE entry_id = $key"), 't',
+	'the record stays');
+is(sql(<<"SQL"), '1 0', 'the indexes show the entry by its id, and not by its entity');
+SET enable_seqscan = off;
+SELECT (SELECT count(*) FROM $segment WHERE bulwark_internal.leaf_entry_id(leaf) = $key) || ' ' ||
+	(SELECT count(*) FROM $segment WHERE bulwark_internal.content_entity_id(content) = 'p1311\@erase.example')
+SQL
+is(sql("SELECT bulwark.ledger_erase(ARRAY[$key], 'again')"), '0', 'there is nothing left to erase');
+# several at once, and one whose content is stored out of line
+sql(q{INSERT INTO person SELECT 'long@erase.example', string_agg(md5(n::text), '') FROM generate_series(1, 2000) AS n});
+is(sql(q{SELECT bulwark.ledger_erase(array_agg(entry_id ORDER BY entry_id), 'art. 17') FROM bulwark.ledger WHERE entity_id IN ('p7@erase.example', 'p8@erase.example', 'long@erase.example')}),
+	'3', 'so are several, one that is stored out of line among them');
+is(sql('SELECT bulwark.ledger_seal() > 0'), 't', 'the erasure is sealed');
+is(sql('SELECT ok, integrity, coverage FROM bulwark.ledger_verify()'), 't|ok|ok', 'the ledger is whole, its indexes too')
+  or diag(sql('SELECT * FROM bulwark.ledger_problems() LIMIT 5'));
+
+# --- the bytes -----------------------------------------------------------------------------
+sql("VACUUM FULL $segment");
+is(in_files('canary-1311.', $segment), 0, 'VACUUM FULL takes them from its files');
+is(in_files('canary-1312.', $segment) > 0, 1, 'and no other content');
+is(sql('SELECT ok FROM bulwark.ledger_verify()'), 't', 'and the ledger is whole');
+
+done_testing();
