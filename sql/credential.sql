@@ -151,7 +151,9 @@ SELECT act('admin_a', 'a');
 SELECT bulwark.credential_rotate(:'crm', 'second', '1 hour');
 SELECT bulwark.credential_use('crm', 'new'), bulwark.credential_use('crm', 'test', 2), bulwark.credential_use('crm', 'old', 1);
 SELECT version, state, retires_at IS NOT NULL AS retires, rotation_due IS NOT NULL AS due FROM bulwark.credentials WHERE name = 'crm' ORDER BY 1;
+-- S13: one version revoked: it opens nothing, the other does
 SELECT bulwark.credential_revoke(:'crm', 'rotated', 1);
+SELECT bulwark.credential_use('crm', 'after the revocation', 2);
 SELECT attempt($$SELECT bulwark.credential_use('crm', 'old', 1)$$);
 SELECT attempt($$SELECT bulwark.credential_use('crm', 'none', 7)$$);
 SELECT attempt($$SELECT bulwark.credential_use('crm', 'none', 0)$$);

@@ -11,6 +11,17 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN SQLSTATE || ': ' || SQLERRM;
 END
 $$;
+CREATE FUNCTION se_plan(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+	plan text := '';
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || statement LOOP
+		plan := plan || line;
+	END LOOP;
+	RETURN plan;
+END
+$$;
 SELECT bulwark.tenant_create('se-a', 'A', id => 'a7000000-0000-4000-8000-000000000001') \gset a_
 SELECT bulwark.tenant_create('se-b', 'B', id => 'a7000000-0000-4000-8000-000000000002') \gset b_
 SELECT bulwark.role_create(:'a_tenant_create', 'se_searcher', '{data:search}') IS NOT NULL AS made;
@@ -26,7 +37,7 @@ CREATE ROLE se_backend LOGIN IN ROLE bulwark_impersonator, bulwark_secrets;
 CREATE ROLE se_front LOGIN IN ROLE bulwark_impersonator;
 CREATE TABLE se_value (name text PRIMARY KEY, s bulwark.secret, t bulwark.encrypted_text, b bulwark.encrypted_bytea, j bulwark.encrypted_jsonb, x bytea);
 GRANT ALL ON se_value TO se_backend, se_front;
-GRANT EXECUTE ON FUNCTION se_attempt(text) TO se_backend, se_front;
+GRANT EXECUTE ON FUNCTION se_attempt(text), se_plan(text) TO se_backend, se_front;
 
 -- without an identity nothing is made and nothing opened
 SELECT se_attempt($$SELECT bulwark.encrypt('x')$$), se_attempt($$SELECT bulwark.decrypt_text(NULL::bulwark.encrypted_text)$$),
@@ -92,6 +103,16 @@ SELECT count(*), count(DISTINCT substr(v::bytea, 22, 24)) AS nonces, count(DISTI
 	FROM (SELECT bulwark.encrypt_text('same') AS v FROM generate_series(1, 2000)) AS q;
 UPDATE se_value SET t = bulwark.encrypt_text('same');
 SELECT count(DISTINCT substr(t::bytea, 22, 24)) = count(*) AS fresh FROM se_value;
+INSERT INTO se_value (name, s) VALUES ('r1', bulwark.encrypt('same')), ('r2', bulwark.encrypt('same')), ('r3', bulwark.encrypt('same')), ('r4', bulwark.encrypt('same'));
+INSERT INTO se_value (name, s) SELECT 'q' || n, bulwark.encrypt('same') FROM generate_series(1, 300) n;
+SELECT count(*), count(DISTINCT substr(s::bytea, 22, 24)) AS nonces FROM se_value WHERE name ~ '^[qr][0-9]';
+-- S4: where the rest of the plan is a worker's, values are the leader's
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SELECT se_plan('SELECT count(*) FROM se_value') ~ 'Parallel Seq Scan' AS could_be_parallel,
+	se_plan('SELECT bulwark.encrypt(name) FROM se_value') ~ 'Parallel|Gather' AS is_parallel;
+SELECT count(*) = count(DISTINCT substr(v::bytea, 22, 24)) AS fresh FROM (SELECT bulwark.encrypt('same') AS v FROM se_value) AS q;
 PREPARE se_same AS SELECT bulwark.encrypt('same')::bytea AS v;
 EXECUTE se_same \gset first_
 EXECUTE se_same \gset second_
@@ -157,7 +178,7 @@ END
 $$;
 SELECT n, bulwark.hmac_sign(bulwark.encrypt(repeat('+', n)), 'Test Using Larger Than Block-Size Key', 'sign') = pg_temp.hmac(convert_to(repeat('+', n), 'UTF8'), 'Test Using Larger Than Block-Size Key') AS same
 	FROM unnest('{16,63,64,65,131}'::int[]) n;
--- S17: short keys, other algorithms
+-- S17: short keys, other algorithms: refused, and each attempt an entry
 SELECT se_attempt($$SELECT bulwark.hmac_sign(s, 'x', 'sign') FROM se_value WHERE name = 'short'$$) AS short_key;
 SELECT a AS algorithm, se_attempt(format('SELECT bulwark.hmac_sign(s, ''x'', ''sign'', %L) FROM se_value WHERE name = ''key''', a)) AS refused FROM unnest('{sha1,SHA256,md5,sha224,"",NULL}'::text[]) a;
 ROLLBACK;
@@ -165,6 +186,9 @@ ROLLBACK;
 SELECT action, entity_type, entity_id = :'name' AS named, tenant_id = :'a_tenant_create' AS of_its_tenant, actor_email, assumed_by, db_role, metadata FROM bulwark.ledger
 	WHERE action = 'decrypt' AND metadata @> '{"purpose": "send the invoice"}';
 SELECT metadata ->> 'operation' AS operation, count(*) FROM bulwark.ledger WHERE action = 'decrypt' AND metadata @> '{"purpose": "sign"}' GROUP BY 1;
+-- S17: what a tenant's role tried was denied, on the record
+SELECT count(*) > 0 AS denied, bool_and(db_role = 'se_front') AS to_it FROM bulwark.ledger
+	WHERE action = 'denied' AND tenant_id = :'a_tenant_create' AND entity_type = 'public.se_value';
 SELECT count(*) AS entries_with_a_plaintext FROM bulwark.ledger e WHERE e::text ~ 'sk_live|Jefe|Gr[uü]';
 
 -- a back end for a tenant that it names, within its scope
@@ -204,5 +228,5 @@ SELECT proname, provolatile, proparallel, proisstrict FROM pg_proc WHERE proname
 
 SELECT bulwark.service_scope('se_backend', NULL);
 DROP TABLE se_value;
-DROP FUNCTION se_attempt(text);
+DROP FUNCTION se_attempt(text), se_plan(text);
 DROP ROLE se_backend, se_front;

@@ -166,6 +166,36 @@ SELECT name, seals FROM try_both() WHERE name = 'b';
 CALL put_back();
 SELECT name, seals FROM try_both();
 
+-- S16: a key id that is forged, cut off, or of a key that somebody put into the table
+SELECT encode(decode(translate(substr(sealed::text, 5), '-_', '+/') || repeat('=', (4 - (length(sealed::text) - 4) % 4) % 4), 'base64'), 'hex') AS hex
+FROM value WHERE name = 'first of b' \gset
+CREATE FUNCTION with_key_id(hex text, id text) RETURNS text LANGUAGE sql
+	RETURN tenant_key.attempt(format('SELECT bulwark.decrypt_text(%L::bytea::bulwark.encrypted_text, ''tenant_key'')', '\x' || overlay(hex PLACING id FROM 11 FOR 32)));
+BEGIN;
+SELECT act('b');
+SELECT with_key_id(:'hex', substr(:'hex', 11, 32)) AS its_own;
+SELECT with_key_id(:'hex', repeat('0', 32)) AS nobody, with_key_id(:'hex', encode(uuid_send(k.key_id), 'hex')) AS another_tenants
+FROM saved k WHERE k.tenant_id = id('c') AND k.kind = 'd';
+SELECT with_key_id(:'hex', encode(uuid_send(k.key_id), 'hex')) AS an_index_key FROM saved k WHERE k.tenant_id = id('a') AND k.kind = 'i' LIMIT 1;
+SELECT with_key_id(:'hex', '') AS cut_out, with_key_id(left(:'hex', 26), substr(:'hex', 11, 16)) AS cut_off;
+COMMIT;
+INSERT INTO bulwark_internal.tenant_keys (tenant_id, kind, version, state, key_id, component, provider, location, wrapped)
+SELECT tenant_id, kind, 99, 'o', '01234567-89ab-4def-8123-456789abcdef', component, provider, location,
+	overlay(wrapped PLACING sha256('imported') FROM length(wrapped) - 31) FROM saved WHERE tenant_id = id('b') AND kind = 'd';
+BEGIN;
+SELECT act('b');
+SELECT with_key_id(:'hex', '0123456789ab4def8123456789abcdef') AS imported;
+COMMIT;
+-- wrapped by this very root key, for that very row: another key's, so its id is another
+UPDATE bulwark_internal.tenant_keys k SET wrapped = s.wrapped FROM saved s
+WHERE k.version = 99 AND (s.tenant_id, s.kind) = (id('b'), 'd');
+BEGIN;
+SELECT act('b');
+SELECT with_key_id(:'hex', '0123456789ab4def8123456789abcdef') AS copied;
+COMMIT;
+DELETE FROM bulwark_internal.tenant_keys WHERE version = 99;
+SELECT name, seals FROM try_both();
+
 -- S14: destruction, confirmed by the slug, pending for 7 days and of no use meanwhile
 SELECT attempt(format('SELECT bulwark.tenant_key_destroy(%L, %L)', id('c'), confirm))
 FROM (VALUES (''), ('tenant-key-b'), ('yes'), ('tenant-key-c  immediately'), (NULL)) c (confirm);

@@ -12,6 +12,7 @@
 #include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "portability/instr_time.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -226,12 +227,25 @@ typedef struct ShellCommand
 	Size		output_len;
 	const char *expected;		/* what it may print at most, in words */
 	int			timeout;		/* seconds */
+	int			service;		/* a descriptor that it has as its third; 0: none */
 	int			result;			/* as waitpid() has it */
 } ShellCommand;
+
+typedef struct RunningCommand
+{
+	pid_t		pid;			/* also its process group */
+	int			input;			/* to it, or -1 */
+	int			output;
+	instr_time	started;
+} RunningCommand;
 #define COMMAND_PROBLEM_LEN	256
 /* True when it has ended by itself in time; else problem says why not, in words
  * that hold nothing of what it printed, and output is wiped. */
 extern bool CommandRun(ShellCommand *command, char problem[COMMAND_PROBLEM_LEN]);
+/* One that stays: true when it has printed a line, which is in output, in time.  Its
+ * input stays open.  Else it has been ended, as CommandEnd() does. */
+extern bool CommandBegin(ShellCommand *command, RunningCommand *run, char problem[COMMAND_PROBLEM_LEN]);
+extern int	CommandEnd(RunningCommand *run);
 
 /* --- upkeep.c: what is done now and then, with nobody waiting ------------------ */
 

@@ -1,6 +1,7 @@
 /*
  * command.c
- *		A shell command with an input and an output, both small, within a time limit.
+ *		A shell command with an input and an output, both small, within a time limit,
+ *		or one that stays until it is ended.
  *
  * The command runs as PostgreSQL's other commands do: /bin/sh -c, the server's
  * user, environment and directory, its standard error in the server's log.  It
@@ -23,24 +24,35 @@
 #include <unistd.h>
 
 #define SLICE_MS	50			/* how long a wait goes without looking around */
+#define SERVICE_FD	(STDERR_FILENO + 1)
 
-typedef struct RunningCommand
-{
-	pid_t		pid;			/* also its process group */
-	int			output;
-	instr_time	started;
-} RunningCommand;
-
-/* Close all but the three standard ones; their possible number may be huge. */
+/* Close all from there on; their possible number may be huge. */
 static void
-close_inherited(void)
+close_from(int first)
 {
 #ifdef SYS_close_range
-	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0)
+	if (syscall(SYS_close_range, first, ~0U, 0) == 0)
 		return;
 #endif
-	for (int fd = STDERR_FILENO + 1; fd < sysconf(_SC_OPEN_MAX); fd++)
+	for (int fd = first; fd < sysconf(_SC_OPEN_MAX); fd++)
 		(void) close(fd);
+}
+
+/* Leave the command one more descriptor, or none, besides the standard ones. */
+static bool
+pass_service(int service)
+{
+	if (service == 0)
+	{
+		close_from(SERVICE_FD);
+		return true;
+	}
+	if (service == SERVICE_FD)
+		(void) fcntl(service, F_SETFD, 0);
+	else if (dup2(service, SERVICE_FD) < 0)
+		return false;
+	close_from(SERVICE_FD + 1);
+	return true;
 }
 
 /* In the child: become the command.  Signals are blocked until it is clean. */
@@ -53,9 +65,8 @@ exec_command(const ShellCommand *command, int input, int output)
 	(void) setpgid(0, 0);
 	for (int sig = 1; sig < NSIG; sig++)
 		(void) sigaction(sig, &standard, NULL);
-	if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0)
+	if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 || !pass_service(command->service))
 		_exit(126);
-	close_inherited();
 	sigemptyset(&none);
 	(void) sigprocmask(SIG_SETMASK, &none, NULL);
 	execl("/bin/sh", "sh", "-c", command->text, "bulwark", command->arguments[0], command->arguments[1], (char *) NULL);
@@ -91,8 +102,9 @@ make_pipes(const ShellCommand *command, int in[2], int out[2], char *problem)
 	return false;
 }
 
+/* The input's other end is closed unless it is to stay. */
 static bool
-start_command(const ShellCommand *command, RunningCommand *run, char *problem)
+start_command(const ShellCommand *command, RunningCommand *run, bool stays, char *problem)
 {
 	int			in[2];
 	int			out[2];
@@ -110,8 +122,11 @@ start_command(const ShellCommand *command, RunningCommand *run, char *problem)
 		exec_command(command, in[0], out[1]);
 	fork_errno = errno;
 	(void) sigprocmask(SIG_SETMASK, &saved, NULL);
-	close_pair(in);
+	(void) close(in[0]);
 	(void) close(out[1]);
+	run->input = stays && run->pid >= 0 ? in[1] : -1;
+	if (run->input < 0)
+		(void) close(in[1]);
 	if (run->pid < 0)
 	{
 		(void) close(out[0]);
@@ -157,20 +172,27 @@ wait_slice(const ShellCommand *command, const RunningCommand *run, int fd, char 
 	return true;
 }
 
-/* Read standard output to its end. */
+/* Read standard output to its end, or to that of its first line. */
 static bool
-read_output(ShellCommand *command, const RunningCommand *run, char *problem)
+read_output(ShellCommand *command, const RunningCommand *run, bool one_line, char *problem)
 {
 	for (;;)
 	{
 		ssize_t		n = read(run->output, command->output + command->output_len,
 							 command->output_cap - command->output_len);
 
+		if (n == 0 && one_line)
+		{
+			strlcpy(problem, "the command ended without an answer", COMMAND_PROBLEM_LEN);
+			return false;
+		}
 		if (n == 0)
 			return true;
 		if (n > 0)
 		{
 			command->output_len += (Size) n;
+			if (one_line && command->output[command->output_len - 1] == '\n')
+				return true;
 			if (command->output_len < command->output_cap)
 				continue;
 			snprintf(problem, COMMAND_PROBLEM_LEN, "the command printed more than %s", command->expected);
@@ -207,11 +229,13 @@ await_end(const ShellCommand *command, const RunningCommand *run, char *problem)
 }
 
 /* End the whole group, then reap its leader: until then its number is not reused. */
-static int
-stop_command(const RunningCommand *run)
+int
+CommandEnd(RunningCommand *run)
 {
 	int			result = -1;
 
+	if (run->input >= 0)
+		(void) close(run->input);
 	(void) close(run->output);
 	(void) kill(-run->pid, SIGKILL);
 	while (waitpid(run->pid, &result, 0) < 0 && errno == EINTR)
@@ -227,16 +251,16 @@ CommandRun(ShellCommand *command, char problem[COMMAND_PROBLEM_LEN])
 	volatile int result = -1;
 
 	command->output_len = 0;
-	if (!start_command(command, &run, problem))
+	if (!start_command(command, &run, false, problem))
 		return false;
 
 	PG_TRY();
 	{
-		ended = read_output(command, &run, problem) && await_end(command, &run, problem);
+		ended = read_output(command, &run, false, problem) && await_end(command, &run, problem);
 	}
 	PG_FINALLY();
 	{
-		result = stop_command(&run);
+		result = CommandEnd(&run);
 		if (!ended)
 			bw_wipe(command->output, command->output_cap);
 	}
@@ -244,4 +268,29 @@ CommandRun(ShellCommand *command, char problem[COMMAND_PROBLEM_LEN])
 
 	command->result = result;
 	return ended;
+}
+
+bool
+CommandBegin(ShellCommand *command, RunningCommand *run, char problem[COMMAND_PROBLEM_LEN])
+{
+	volatile bool answered = false;
+
+	command->output_len = 0;
+	if (!start_command(command, run, true, problem))
+		return false;
+
+	PG_TRY();
+	{
+		answered = read_output(command, run, true, problem);
+	}
+	PG_FINALLY();
+	{
+		if (!answered)
+		{
+			(void) CommandEnd(run);
+			bw_wipe(command->output, command->output_cap);
+		}
+	}
+	PG_END_TRY();
+	return answered;
 }

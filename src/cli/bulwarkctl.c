@@ -10,6 +10,9 @@
 
 const Command commands[] = {
 	{"keygen", "FILE", "make a root key in a new file", cmd_keygen},
+	{"token-keygen", "URI", "make a root key in a PKCS#11 token", cmd_token_keygen},
+	{"token-id", "URI", "show the id of a token's root key, if the server can use it", cmd_token_id},
+	{"token-serve", "SECONDS", "hold a token for the server, which starts this", cmd_token_serve},
 	{"verify", "[OPTION...] [FILE]", "verify a ledger: an export, or a server's", cmd_verify},
 	{"checkpoint", "[OPTION...]", "print a ledger's newest checkpoint, or keep it", cmd_checkpoint},
 	{"help", "", "show this list", cmd_help},

@@ -28,6 +28,9 @@ extern const Command commands[];	/* ends with a NULL name */
 extern int	cmd_checkpoint(int argc, char **argv);
 extern int	cmd_help(int argc, char **argv);
 extern int	cmd_keygen(int argc, char **argv);
+extern int	cmd_token_id(int argc, char **argv);
+extern int	cmd_token_keygen(int argc, char **argv);
+extern int	cmd_token_serve(int argc, char **argv);
 extern int	cmd_verify(int argc, char **argv);
 
 /* "bulwarkctl: ..." on standard error. */

@@ -18,7 +18,7 @@ cmd_help(int argc, char **argv)
 	puts("Usage: bulwarkctl COMMAND [ARGUMENT...]\n"
 		 "       bulwarkctl --version\n");
 	for (const Command *command = commands; command->name != NULL; command++)
-		printf("  %-10s %-18s %s\n", command->name, command->arguments, command->purpose);
+		printf("  %-12s %-18s %s\n", command->name, command->arguments, command->purpose);
 	puts("\n\"bulwarkctl COMMAND --help\" lists the options of a command.\n"
 		 "Exit status: 0 done, 1 failed, 2 called wrongly, 3 could not read.");
 	return CLI_OK;

@@ -17,6 +17,7 @@
 #define AES_BLOCK		16
 #define GCM_TEXT_MAX	((UINT64_C(1) << 36) - 32)	/* SP 800-38D */
 #define CHUNK_MAX		((size_t) 1 << 30)	/* EVP takes an int */
+#define GATHER_MAX		2048	/* bytes of short parts */
 
 /*
  * The process's two contexts.  The ciphers are fetched once, for an implicit fetch
@@ -179,6 +180,41 @@ update_part(const bw_part *part, uint8_t *out)
 	return update(gcm, out, out, part->len);
 }
 
+/*
+ * Short parts are laid out where their ciphertext goes and encrypted there at once: a
+ * call costs more than the copy.
+ */
+static bool
+update_gathered(const bw_part *parts, int nparts, size_t len, uint8_t *out)
+{
+	uint8_t    *at = out;
+
+	for (int i = 0; i < nparts; i++)
+	{
+		if (parts[i].data != NULL)
+			memcpy(at, parts[i].data, parts[i].len);
+		else
+			memset(at, 0, parts[i].len);
+		at += parts[i].len;
+	}
+	if (update(gcm, out, out, len))
+		return true;
+	bw_wipe(out, len);
+	return false;
+}
+
+static bool
+update_parts(const bw_part *parts, int nparts, uint8_t *out)
+{
+	for (int i = 0; i < nparts; i++)
+	{
+		if (!update_part(&parts[i], out))
+			return false;
+		out += parts[i].len;
+	}
+	return true;
+}
+
 /* out = ciphertext || tag.  False: OpenSSL failed, or too long; out is undefined. */
 bool
 bw_gcm_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad,
@@ -187,14 +223,17 @@ bw_gcm_seal(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE
 	uint64_t	len = 0;
 	uint8_t		last[AES_BLOCK];
 	int			n;
-	bool		ok = begin(true, key, nonce, ad);
+	bool		ok;
 
-	for (int i = 0; i < nparts && ok; i++)
+	for (int i = 0; i < nparts; i++)
 	{
-		ok = parts[i].len <= GCM_TEXT_MAX - len && update_part(&parts[i], out);
+		if (parts[i].len > GCM_TEXT_MAX - len)
+			return false;
 		len += parts[i].len;
-		out += parts[i].len;
 	}
+	ok = begin(true, key, nonce, ad) &&
+		(nparts > 1 && len <= GATHER_MAX ? update_gathered(parts, nparts, len, out) : update_parts(parts, nparts, out));
+	out += len;
 	return ok && EVP_CipherFinal_ex(gcm, last, &n) == 1 && n == 0 &&
 		EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_GET_TAG, BW_AEAD_TAG_LEN, out) == 1;
 }

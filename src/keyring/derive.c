@@ -15,7 +15,7 @@ KeyringDerive(KeyringSlot slot, const void *salt, Size saltlen,
 	uint8		root[ROOT_KEY_LEN];
 	bool		ok;
 
-	if (!RingCopy(slot, id, root))
+	if (!RingCopy(slot, id, root, NULL))
 		return false;
 	ok = bw_hkdf_sha256(root, sizeof(root), salt, saltlen,
 						(const uint8 *) label, strlen(label), out, DERIVED_KEY_LEN);

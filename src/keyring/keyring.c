@@ -29,6 +29,7 @@ StaticAssertDecl(ROOT_KEY_LEN == BW_ROOT_KEY_LEN && ROOT_KEY_ID_LEN == BW_ROOT_K
 typedef struct RingSlot
 {
 	bool		loaded;
+	bool		in_token;
 	uint8		id[ROOT_KEY_ID_LEN];
 	uint8		root[ROOT_KEY_LEN];
 } RingSlot;
@@ -41,6 +42,7 @@ typedef struct RingStatus
 	bool		wrap_with_next; /* a rotation to it has begun */
 	const char *setting[KEYRING_SLOTS];	/* constants of this library */
 	char		problem[KEYRING_SLOTS][PROBLEM_LEN];
+	char		token_problem[KEYRING_SLOTS][PROBLEM_LEN];
 } RingStatus;
 
 static RingSlot *ring = NULL;	/* the page; protected by ring_lock */
@@ -181,6 +183,7 @@ update_slot(RingSlot *slot, FetchedRoot *fetched, const RingSlot *old)
 	}
 	memcpy(slot->root, fetched->root, ROOT_KEY_LEN);
 	memcpy(slot->id, fetched->id, ROOT_KEY_ID_LEN);
+	slot->in_token = fetched->in_token;
 	slot->loaded = true;
 }
 
@@ -262,7 +265,7 @@ RingUpdate(FetchedRoot fetched[KEYRING_SLOTS])
 
 /* False when the slot is empty.  root may be NULL; else the caller wipes it. */
 bool
-RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
+RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN], bool *in_token)
 {
 	bool		loaded;
 
@@ -275,9 +278,49 @@ RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
 		memcpy(id, ring[slot].id, ROOT_KEY_ID_LEN);
 		if (root != NULL)
 			memcpy(root, ring[slot].root, ROOT_KEY_LEN);
+		if (in_token != NULL)
+			*in_token = ring[slot].in_token;
 	}
 	LWLockRelease(ring_lock);
 	return loaded;
+}
+
+bool
+RingTokenKey(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN])
+{
+	bool		in_token;
+
+	return RingCopy(slot, id, NULL, &in_token) && in_token;
+}
+
+bool
+RingTokenProblem(KeyringSlot slot, const char *problem)
+{
+	bool		changed;
+
+	LWLockAcquire(ring_lock, LW_EXCLUSIVE);
+	changed = strcmp(status->token_problem[slot], problem) != 0;
+	strlcpy(status->token_problem[slot], problem, PROBLEM_LEN);
+	LWLockRelease(ring_lock);
+	return changed;
+}
+
+bool
+RingTokenFind(const uint8 id[ROOT_KEY_ID_LEN], KeyringSlot *slot, char problem[PROBLEM_LEN])
+{
+	bool		found = false;
+
+	LWLockAcquire(ring_lock, LW_SHARED);
+	for (int i = 0; i < KEYRING_SLOTS && !found; i++)
+	{
+		found = ring[i].loaded && ring[i].in_token && memcmp(ring[i].id, id, ROOT_KEY_ID_LEN) == 0;
+		if (!found)
+			continue;
+		*slot = i;
+		strlcpy(problem, status->token_problem[i], PROBLEM_LEN);
+	}
+	LWLockRelease(ring_lock);
+	return found;
 }
 
 KeyringSlot
@@ -308,7 +351,7 @@ KeyringGeneration(void)
 bool
 KeyringHasRoot(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN])
 {
-	return RingCopy(slot, id, NULL);
+	return RingCopy(slot, id, NULL, NULL);
 }
 
 void
@@ -317,7 +360,7 @@ RaiseSealed(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("bulwark is sealed: no root key is loaded"),
-			 errhint("Set bulwark.root_key_file or bulwark.root_key_command in the configuration file and reload; the server log says what was wrong.")));
+			 errhint("Set bulwark.root_key_file, bulwark.root_key_command or bulwark.root_key_pkcs11 in the configuration file and reload; the server log says what was wrong.")));
 }
 
 void
@@ -352,7 +395,7 @@ bulwark_keyring_status(PG_FUNCTION_ARGS)
 		memcpy(id, ring[i].id, sizeof(id));
 		setting = status->setting[i];
 		checked_at = status->checked_at;
-		strlcpy(problem, status->problem[i], sizeof(problem));
+		strlcpy(problem, status->token_problem[i][0] ? status->token_problem[i] : status->problem[i], sizeof(problem));
 		LWLockRelease(ring_lock);
 
 		RingIdHex(id, hex);

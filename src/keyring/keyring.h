@@ -39,7 +39,9 @@ extern void KeyringRequire(void);
  * XAES-256-GCM(KEK, key, AD = header and context).  The KEK is
  * HKDF(root, salt recorded in the blob, "bulwark key-encryption v1"), so a
  * wrapped key survives pg_upgrade and dump and restore, where the realm does
- * not.  Wrap raises 55000 without a root; Unwrap returns false for any cause.
+ * not.  Where the root key is in a token, the token wraps and unwraps (wrap.c).
+ * Wrap raises 55000 without a root; Unwrap returns false for any cause, but raises
+ * 55000 where a token does not answer.
  */
 #define WRAPPED_KEY_LEN(keylen)	(1 + ROOT_KEY_ID_LEN + 32 + 24 + (keylen) + 16)
 extern void KeyringWrap(const uint8 *key, Size keylen, const void *context, Size contextlen,

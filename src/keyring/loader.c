@@ -19,15 +19,25 @@
 #define WORKER_NAME		"bulwark keyring"
 #define ROOT_SETTING	(GUC_SUPERUSER_ONLY | GUC_DISALLOW_IN_AUTO_FILE)
 
-static RootKeyProvider *const providers[] = {&FileProvider, &CommandProvider};
+static RootKeyProvider *const providers[] = {&FileProvider, &CommandProvider, &Pkcs11Provider};
+
+#define SAME_PROVIDER	(-1)
 
 static const struct config_enum_entry provider_options[] = {
 	{"file", 0, false},
 	{"command", 1, false},
+	{"pkcs11", 2, false},
+	{NULL, 0, false}
+};
+static const struct config_enum_entry next_provider_options[] = {
+	{"same", SAME_PROVIDER, false},
+	{"file", 0, false},
+	{"command", 1, false},
+	{"pkcs11", 2, false},
 	{NULL, 0, false}
 };
 
-static int	root_key_provider = 0;
+static int	root_key_provider[KEYRING_SLOTS] = {0, SAME_PROVIDER};
 static char *expected_id[KEYRING_SLOTS];
 
 static const char *const expected_id_settings[KEYRING_SLOTS] = {
@@ -59,16 +69,25 @@ id_expected(KeyringSlot slot, const uint8 id[ROOT_KEY_ID_LEN], char problem[PROB
 	return false;
 }
 
+static const RootKeyProvider *
+provider_of(KeyringSlot slot)
+{
+	if (root_key_provider[slot] == SAME_PROVIDER)
+		slot = KEYRING_CURRENT;
+	return providers[root_key_provider[slot]];
+}
+
 static void
 fetch_root(KeyringSlot slot, FetchedRoot *fetched)
 {
-	const RootKeyProvider *provider = providers[root_key_provider];
+	const RootKeyProvider *provider = provider_of(slot);
 	const char *source = provider->sources[slot];
 
 	memset(fetched, 0, sizeof(*fetched));
 	fetched->setting = provider->settings[slot];
 	fetched->configured = (source[0] != '\0');
-	if (!fetched->configured || !provider->fetch(source, fetched->root, fetched->problem))
+	fetched->in_token = provider->in_token;
+	if (!fetched->configured || !provider->fetch(slot, source, fetched->root, fetched->problem))
 		return;
 	bw_root_key_id(fetched->root, fetched->id);
 	fetched->present = id_expected(slot, fetched->id, fetched->problem);
@@ -87,6 +106,30 @@ LoadRoots(void)
 	bw_wipe(fetched, sizeof(fetched));
 }
 
+/* Have the processes that hold tokens run; in how many milliseconds to look again. */
+static long
+keep_services(void)
+{
+	const char *uris[KEYRING_SLOTS];
+
+	for (int i = 0; i < KEYRING_SLOTS; i++)
+	{
+		const RootKeyProvider *provider = provider_of(i);
+
+		uris[i] = provider->in_token && provider->sources[i][0] != '\0' ? provider->sources[i] : NULL;
+	}
+	return TokenServicesKeep(uris);
+}
+
+static void
+child_ended(SIGNAL_ARGS)
+{
+	int			saved = errno;
+
+	SetLatch(MyLatch);
+	errno = saved;
+}
+
 /*
  * The worker's main function.  It exits with 1, so that the postmaster starts
  * another unless the server is stopping.
@@ -96,13 +139,17 @@ BulwarkKeyringWorker(Datum arg)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGCHLD, child_ended);
 	BackgroundWorkerUnblockSignals();
+	before_shmem_exit(TokenServicesEnd, (Datum) 0);
 
 	if (!RingIsCurrent())
 		LoadRoots();
 
 	while (!ShutdownRequestPending)
 	{
+		long		again;
+
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
@@ -111,7 +158,10 @@ BulwarkKeyringWorker(Datum arg)
 			LoadRoots();
 			continue;
 		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1L, PG_WAIT_EXTENSION);
+		again = keep_services();
+		if (ShutdownRequestPending || ConfigReloadPending)
+			continue;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (again >= 0 ? WL_TIMEOUT : 0), again, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 	proc_exit(1);
@@ -127,8 +177,12 @@ static void
 define_settings(void)
 {
 	DefineCustomEnumVariable("bulwark.root_key_provider",
-							 "Where root keys come from: a file or a command.",
-							 NULL, &root_key_provider, 0, provider_options,
+							 "Where the root key comes from: a file, a command or a PKCS#11 token.",
+							 NULL, &root_key_provider[KEYRING_CURRENT], 0, provider_options,
+							 PGC_SIGHUP, ROOT_SETTING, NULL, NULL, NULL);
+	DefineCustomEnumVariable("bulwark.root_key_provider_next",
+							 "Where the other root key comes from while a rotation overlaps.",
+							 NULL, &root_key_provider[KEYRING_NEXT], SAME_PROVIDER, next_provider_options,
 							 PGC_SIGHUP, ROOT_SETTING, NULL, NULL, NULL);
 	DefineCustomStringVariable("bulwark.root_key_file",
 							   "File that holds the root key as 64 hexadecimal digits.",
@@ -151,6 +205,18 @@ define_settings(void)
 							"Time after which a root key command is stopped and has failed.",
 							NULL, &root_key_command_timeout, 10, 1, 300,
 							PGC_SIGHUP, ROOT_SETTING | GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("bulwark.root_key_pkcs11",
+							   "PKCS #11 URI of the root key, with module-path and pin-source.",
+							   NULL, &Pkcs11Provider.sources[KEYRING_CURRENT], "",
+							   PGC_SIGHUP, ROOT_SETTING, NULL, NULL, NULL);
+	DefineCustomStringVariable("bulwark.root_key_pkcs11_next",
+							   "PKCS #11 URI of the other root key while a rotation overlaps.",
+							   NULL, &Pkcs11Provider.sources[KEYRING_NEXT], "",
+							   PGC_SIGHUP, ROOT_SETTING, NULL, NULL, NULL);
+	DefineCustomIntVariable("bulwark.root_key_pkcs11_timeout",
+							"Time after which a PKCS#11 token has failed to start or to answer.",
+							NULL, &root_key_pkcs11_timeout, 10, 1, 300,
+							PGC_SIGHUP, ROOT_SETTING | GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable(expected_id_settings[KEYRING_CURRENT],
 							   "Id of the only root key to accept; empty accepts any.",
 							   NULL, &expected_id[KEYRING_CURRENT], "",
@@ -167,6 +233,7 @@ LoaderInit(void)
 	BackgroundWorker worker = {0};
 
 	define_settings();
+	TokenServiceInit();
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker.bgw_start_time = BgWorkerStart_PostmasterStart;

@@ -9,7 +9,7 @@
 int			root_key_command_timeout = 10;
 
 static bool
-fetch(const char *text, uint8 key[ROOT_KEY_LEN], char problem[PROBLEM_LEN])
+fetch(KeyringSlot slot, const char *text, uint8 key[ROOT_KEY_LEN], char problem[PROBLEM_LEN])
 {
 	char		output[BW_ROOT_KEY_TEXT_MAX + 1];	/* one more shows that it is too much */
 	ShellCommand command = {

@@ -96,7 +96,7 @@ warn_if_in_data_directory(const char *path)
 }
 
 static bool
-fetch(const char *path, uint8 key[ROOT_KEY_LEN], char problem[PROBLEM_LEN])
+fetch(KeyringSlot slot, const char *path, uint8 key[ROOT_KEY_LEN], char problem[PROBLEM_LEN])
 {
 	int			fd;
 	bool		ok;

@@ -109,7 +109,7 @@ choose_target(uint8 from[ROOT_KEY_ID_LEN], uint8 to[ROOT_KEY_ID_LEN])
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no next root key is loaded"),
-				 errhint("Make one with bulwarkctl keygen, set bulwark.root_key_file_next or bulwark.root_key_command_next, and reload the server's configuration.")));
+				 errhint("Make one with bulwarkctl keygen or token-keygen, set bulwark.root_key_file_next, bulwark.root_key_command_next or bulwark.root_key_pkcs11_next, and reload the server's configuration.")));
 	target = is_retired(next) ? KEYRING_CURRENT : KEYRING_NEXT;
 	memcpy(from, target == KEYRING_NEXT ? current : next, ROOT_KEY_ID_LEN);
 	memcpy(to, target == KEYRING_NEXT ? next : current, ROOT_KEY_ID_LEN);
@@ -117,7 +117,7 @@ choose_target(uint8 from[ROOT_KEY_ID_LEN], uint8 to[ROOT_KEY_ID_LEN])
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("both root keys have been rotated away from in this database"),
-				 errhint("Make a new one with bulwarkctl keygen.")));
+				 errhint("Make a new one with bulwarkctl keygen or token-keygen.")));
 }
 
 /* --- the rotation ----------------------------------------------------------------------------- */

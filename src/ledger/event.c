@@ -68,7 +68,7 @@ EventServes(void)
 		ereport(WARNING,
 				(errmsg("the ledger has not begun, because no root key is loaded"),
 				 errdetail("This and other administrative acts are not recorded."),
-				 errhint("Set bulwark.root_key_file or bulwark.root_key_command in the configuration file and reload.")));
+				 errhint("Set bulwark.root_key_file, bulwark.root_key_command or bulwark.root_key_pkcs11 in the configuration file and reload.")));
 	warned = true;
 	return false;
 }

@@ -39,7 +39,7 @@ CREATE FUNCTION bulwark.secrets_check() RETURNS TABLE (check_name text, status t
 			current_setting('debug_print_parse')::boolean OR current_setting('debug_print_rewritten')::boolean
 				OR current_setting('debug_print_plan')::boolean AS debug_print,
 			coalesce(current_setting('auto_explain.log_min_duration', true), '-1') <> '-1' AS auto_explain,
-			coalesce(nullif(current_setting('pgaudit.log', true), ''), 'none') <> 'none' AS pgaudit,
+			coalesce(nullif(current_setting('pgaudit.log', true), ''), 'none') <> 'none' OR coalesce(current_setting('pgaudit.role', true), '') <> '' AS pgaudit,
 			coalesce(nullif(current_setting('pgaudit.log_parameter', true), '')::boolean, false) AS pgaudit_parameter,
 			current_setting('ssl')::boolean AS ssl,
 			current_setting('listen_addresses') AS listen_addresses
@@ -77,7 +77,8 @@ CREATE FUNCTION bulwark.secrets_check() RETURNS TABLE (check_name text, status t
 			'auto_explain logs nothing.' FROM setting
 		UNION ALL
 		SELECT 8, 'pgaudit', CASE WHEN pgaudit_parameter THEN 'fail' WHEN pgaudit THEN 'warning' END,
-			CASE WHEN pgaudit_parameter THEN 'pgaudit logs parameters as they are: set pgaudit.log_parameter = off.'
+			CASE WHEN pgaudit_parameter THEN 'pgaudit logs bound parameters. They are overwritten where the statement names encrypt() and its kin, and are whole where '
+					'the application has a function in between: set pgaudit.log_parameter = off.'
 				ELSE 'pgaudit logs statements: see log_statement.' END,
 			'pgaudit logs nothing.' FROM setting
 		UNION ALL

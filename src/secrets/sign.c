@@ -2,6 +2,7 @@
  * sign.c
  *		A credential signs, and is not shown.
  */
+#include "secrets/use.h"
 #include "secrets/values.h"
 
 #include "utils/builtins.h"
@@ -30,12 +31,17 @@ hash_named(FunctionCallInfo fcinfo, int n)
 	return NULL;				/* not reached */
 }
 
+/*
+ * What asks for another algorithm, or of a key too short, is on the record like a
+ * signature, and counts as one: whoever may not sign learns nothing of the key, and
+ * whoever may is seen trying.
+ */
 Datum
 bulwark_hmac_sign(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	tenant_id = *SecretTenant();
 	char	   *purpose = PurposeOfArgument(fcinfo, 2);
-	const EVP_MD *hash = hash_named(fcinfo, 3);
+	const EVP_MD *hash;
 	bytea	   *sealed,
 			   *payload,
 			   *signature;
@@ -49,19 +55,20 @@ bulwark_hmac_sign(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	DerivedRefuse();
+	SecretRequireService(&tenant_id);
 	sealed = PG_GETARG_BYTEA_PP(0);
 	payload = PG_GETARG_BYTEA_PP(1);
 	key = SecretOpenValue(&tenant_id, SECRET_CREDENTIAL, context.data, context.len,
 						  VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed));
-	if (VARSIZE(key) - VARHDRSZ < SIGN_KEY_MIN)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a key of fewer than %d bytes does not sign", SIGN_KEY_MIN)));
-
 	if (!bw_envelope_parse((const uint8_t *) VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), &envelope))
 		elog(ERROR, "opened what is no envelope");
 	ValueName(VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), name);
 	SecretUse(SECRET_HMAC_SIGN, "secret", name, (const pg_uuid_t *) envelope.nonce, purpose);
+	hash = hash_named(fcinfo, 3);
+	if (VARSIZE(key) - VARHDRSZ < SIGN_KEY_MIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a key of fewer than %d bytes does not sign", SIGN_KEY_MIN)));
 
 	signature = palloc(VARHDRSZ + EVP_MAX_MD_SIZE);
 	if (HMAC(hash, VARDATA(key), VARSIZE(key) - VARHDRSZ,

@@ -298,7 +298,7 @@ require_root_of(const KeyRow *row)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the keys of tenant %s need root key %s, which is not loaded", uuid_text(&row->tenant_id), hex),
-			 errhint("Load it with bulwark.root_key_file_next or bulwark.root_key_command_next, and call bulwark.root_key_rotate().")));
+			 errhint("Load it as the next root key (bulwark.root_key_file_next, bulwark.root_key_command_next or bulwark.root_key_pkcs11_next), and call bulwark.root_key_rotate().")));
 }
 
 /* Open a row's key into the cache; NULL: its component is destroyed. */
@@ -307,7 +307,7 @@ key_open(const KeyRow *row)
 {
 	CachedKey  *cached = KeyCacheRoom();
 	uint64		tenants_seen = KeyCacheTenants();
-	uint8		halves[KEY_HALF_LEN + COMPONENT_LEN];
+	uint8	   *halves;
 	uint8		key[BW_ENVELOPE_KEY_LEN];
 	uint8		key_id[BW_ENVELOPE_KEY_ID_LEN];
 	uint8		context[KEY_CONTEXT_LEN];
@@ -316,14 +316,13 @@ key_open(const KeyRow *row)
 	if (!row->has_wrapped)
 		return NULL;
 	require_root_of(row);
+	/* not on the stack: a token that does not answer is an error */
+	halves = SecretAlloc(CurrentMemoryContext, KEY_HALF_LEN + COMPONENT_LEN);
 	if (!ComponentFetch(&row->component, halves + KEY_HALF_LEN))
 		return NULL;
 	TenantKeyContext(row, context);
 	if (!KeyringUnwrap(row->wrapped, sizeof(row->wrapped), context, sizeof(context), halves, KEY_HALF_LEN))
-	{
-		bw_wipe(halves, sizeof(halves));
 		report_altered(row);
-	}
 	derive(row, halves, key);
 	same = prepare(cached, row->kind, key, key_id) && bw_equal(key_id, row->key_id.data, sizeof(key_id));
 	bw_wipe(key, sizeof(key));

@@ -8,6 +8,7 @@
  *		in memory that is wiped when the row's is reset; PostgreSQL copies it on its
  *		way to the client, and that is beyond us.
  */
+#include "secrets/use.h"
 #include "secrets/values.h"
 
 #include "utils/builtins.h"
@@ -228,6 +229,7 @@ bulwark_decrypt(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	DerivedRefuse();
+	SecretRequireService(&tenant_id);
 	sealed = PG_GETARG_BYTEA_PP(0);
 	opened = SecretOpenValue(&tenant_id, SECRET_CREDENTIAL, context.data, context.len,
 							 VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed));
@@ -240,18 +242,26 @@ bulwark_decrypt(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(PlainToText(opened));
 }
 
-/* 42501 unless the identity in force may read what is encrypted. */
+/*
+ * 42501 unless the identity in force may read what is encrypted.  At every value no
+ * more than a comparison, while nothing has changed about it.
+ */
 static void
 require_decrypt(void)
 {
 	static const char resource[] = "data";
 	static const char action[] = "decrypt";
+	static uint64 permitted_epoch = 0;
+	uint64		epoch = IdentityEpoch;
 
+	if (likely(IdentityCurrent() != NULL && permitted_epoch == IdentityEpoch))
+		return;
 	if (GrantFor(resource, sizeof(resource) - 1, action, sizeof(action) - 1) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to decrypt"),
 				 errdetail("The identity needs data:decrypt.")));
+	permitted_epoch = epoch;	/* as it was before we looked */
 }
 
 /* Data of the identity's tenant: value is argument 0, context 1. */

@@ -93,6 +93,21 @@ quoted_end(char *p, char quote, bool escapes)
 	return p;
 }
 
+/* The end of a name in a field of CSV, behind its doubled quote; a quote in it is four. */
+static char *
+twice_quoted_end(char *p)
+{
+	for (; *p != '\0'; p++)
+	{
+		if (p[0] != '"' || p[1] != '"')
+			continue;
+		if (p[2] != '"' || p[3] != '"')
+			return p + 2;
+		p += 3;
+	}
+	return p;
+}
+
 /* A string constant, and those that continue it on further lines. */
 static char *
 hide_string(char *p, bool escapes)
@@ -190,6 +205,8 @@ HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
 			p = skip_comment(p);
 		else if (*p == '\'')
 			p = hide_string(p, !standard_conforming_strings);
+		else if (p[0] == '"' && p[1] == '"' && quoted == QUOTED_TWICE)
+			p = twice_quoted_end(p + 2);
 		else if (*p == '"' && quoted != QUOTED_STATEMENT)
 		{
 			char	   *end = quoted_end(p + 1, '"', false);
@@ -220,4 +237,93 @@ HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
 		else
 			p++;
 	}
+}
+
+/*
+ * What is overwritten is as long as a name at least, since there was one in it.  The
+ * name that is put there is always the same, so that it tells nothing.
+ */
+void
+HideKeepName(char *text)
+{
+	size_t		len = strlen(words[0]);
+
+	if (FindHiddenWord(text) != NULL)
+		return;
+	for (char *p = text; (p = strchr(p, '*')) != NULL;)
+	{
+		size_t		n = strspn(p, "*");
+
+		if (n >= len + 2)
+		{
+			memcpy(p + 1, words[0], len);
+			return;
+		}
+		if (n == len && (p == text || !is_word(p[-1])) && !is_word(p[n]))
+		{
+			memcpy(p, words[0], len);
+			return;
+		}
+		p += n;
+	}
+}
+
+/* The end of a field of CSV: at its comma, or the NUL. */
+static char *
+field_end(char *p)
+{
+	if (*p == '"')
+		p = quoted_end(p + 1, '"', false);
+	while (*p != '\0' && *p != ',')
+		p++;
+	return p;
+}
+
+/* The values that were bound, as one field; pgaudit's own words for none stay. */
+static void
+hide_audit_parameters(char *field)
+{
+	static const char *const none[] = {"<none>", "<not logged>", "<previously logged>", "<long param suppressed>"};
+	char	   *end = field_end(field);
+
+	for (int i = 0; i < lengthof(none); i++)
+		if ((size_t) (end - field) == strlen(none[i]) && memcmp(field, none[i], end - field) == 0)
+			return;
+	if (*field == '"' && end > field + 1)
+		mask(field + 1, end - 1);
+	else
+		mask(field, end);
+}
+
+/*
+ * AUDIT: type, statement, substatement, class, command, kind of object, its name,
+ * the statement, its parameters, and what may follow, as CSV.
+ */
+void
+HideAuditLine(char *text)
+{
+	static const char prefix[] = "AUDIT: ";
+	char	   *p = text;
+	char	   *end;
+	char		last;
+
+	if (text == NULL || strncmp(text, prefix, strlen(prefix)) != 0)
+		return;
+	p += strlen(prefix);
+	for (int i = 0; i < 7; i++)
+	{
+		p = field_end(p);
+		if (*p++ == '\0')
+			return;
+	}
+	end = field_end(p);
+	last = *end;
+	*end = '\0';
+	if (*p == '"')
+		HideConstants(p + 1, p, QUOTED_TWICE);
+	else
+		HideConstants(p, p, QUOTED_NAME);
+	*end = last;
+	if (last == ',')
+		hide_audit_parameters(end + 1);
 }

@@ -87,10 +87,13 @@ static bool
 hide_text(char *text, bool constants)
 {
 	bool		found = HideSecrets(text);
+	bool		named = FindHiddenWord(text) != NULL;
 
-	if (!constants && FindHiddenWord(text) == NULL)
+	if (!constants && !named)
 		return found;
 	HideConstants(text, text, QUOTED_NAME);
+	if (named)
+		HideKeepName(text);		/* what is logged of it later asks again */
 	return true;
 }
 
@@ -335,6 +338,7 @@ hide_line_constants(ErrorData *edata)
 	QuotedIs	quoted = input ? QUOTED_INPUT : QUOTED_NAME;
 
 	HideConstants(edata->message, statement_in(edata->message), quoted);
+	HideAuditLine(edata->message);
 	HideConstants(edata->detail, edata->detail != NULL ? strstr(edata->detail, ":constvalue") : NULL, quoted);
 	HideConstants(edata->detail_log, NULL, quoted);
 	HideConstants(edata->context, FindHiddenWord(edata->context), input ? QUOTED_INPUT : QUOTED_STATEMENT);

@@ -215,9 +215,17 @@ extern const char *FindHiddenWord(const char *text);
  */
 typedef enum QuotedIs
 {
-	QUOTED_NAME, QUOTED_INPUT, QUOTED_STATEMENT
+	QUOTED_NAME, QUOTED_INPUT, QUOTED_STATEMENT,
+	QUOTED_TWICE				/* a name; the text is a field of CSV, its quotes are doubled */
 } QuotedIs;
 extern void HideConstants(char *text, const char *numbers_from, QuotedIs quoted);
+/*
+ * If nothing in text says any more that its constants are hidden, for all of it was
+ * one (the body of DO), let a hidden piece of it say so.
+ */
+extern void HideKeepName(char *text);
+/* If text is a line of pgaudit: its statement's constants, and its parameters. */
+extern void HideAuditLine(char *text);
 
 /*
  * introspection.c: what an application login may ask the server about its work.

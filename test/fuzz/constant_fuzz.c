@@ -54,8 +54,65 @@ hide(char *text, QuotedIs quoted)
 	once = strdup(text);
 	HideConstants(text, text, quoted);
 	REQUIRE(strcmp(once, text) == 0);
+	HideKeepName(text);
+	REQUIRE(strlen(text) == len);
 	free(before);
 	free(once);
+}
+
+/* Text in double quotes, its own doubled: a name, or a field of CSV. */
+static char *
+quote_twice(const char *text)
+{
+	char	   *quoted = malloc(2 * strlen(text) + 3);
+	char	   *at = quoted;
+
+	*at++ = '"';
+	for (; *text != '\0'; text++)
+	{
+		if (*text == '"')
+			*at++ = '"';
+		*at++ = *text;
+	}
+	strcpy(at, "\"");
+	return quoted;
+}
+
+/* A line of pgaudit about a statement with any name in it, and any parameter. */
+static void
+audit_line(const char *text)
+{
+	static const char *const after[] = {"", ",3"};
+	char	   *name = quote_twice(text);
+	size_t		room = 12 * strlen(text) + 400;
+	char	   *statement = malloc(room);
+	char	   *line = malloc(room);
+
+	for (int i = 0; i < 2; i++)
+	{
+		char	   *field,
+				   *parameter;
+
+		snprintf(statement, room, "SELECT %s, encrypt('canary'), E'canary\\'canary', 7777, $x$canary$x$", name);
+		field = quote_twice(statement);
+		snprintf(statement, room, "canary%s,canary", text);
+		parameter = quote_twice(statement);
+		snprintf(line, room, "AUDIT: SESSION,1,1,WRITE,INSERT,TABLE,%s,%s,%s%s", name, field, parameter, after[i]);
+		free(field);
+		free(parameter);
+		/* the canary that the name has itself is the fuzzer's */
+		HideAuditLine(line);
+		REQUIRE(strstr(text, "canary") != NULL || strstr(text, "7777") != NULL ||
+				(strstr(line, "canary") == NULL && strstr(line, "7777") == NULL));
+	}
+	snprintf(line, room, "AUDIT: SESSION,1,1,READ,SELECT,,,SELECT encrypt($1),canary");
+	HideAuditLine(line);
+	REQUIRE(strcmp(line, "AUDIT: SESSION,1,1,READ,SELECT,,,SELECT encrypt($1),******") == 0);
+	snprintf(line, room, "AUDIT: %s", text);
+	HideAuditLine(line);
+	free(name);
+	free(statement);
+	free(line);
 }
 
 int
@@ -72,7 +129,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	text = strndup((const char *) data, size);
 	(void) FindHiddenWord(text);
-	hide(text, (QuotedIs) (data[0] % 3));
+	audit_line(text);
+	hide(text, (QuotedIs) (data[0] % 4));
 	free(text);
 
 	text = malloc(sizeof(literal) + size);

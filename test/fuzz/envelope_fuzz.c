@@ -1,6 +1,6 @@
 /*
  * envelope_fuzz.c
- *		libFuzzer target for envelopes.  What the fuzzer makes of bytes is parsed and
+ *		S2: libFuzzer target for envelopes.  What the fuzzer makes of bytes is parsed and
  *		opened; nothing that was not sealed opens.  Its bytes are also a text that is
  *		sealed, changed in one place and opened.
  */

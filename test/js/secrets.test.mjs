@@ -136,6 +136,18 @@ describe('sealed by the client', () => {
     await refused(take(a, Buffer.from(sodium.crypto_box_seal(Buffer.from('bwb1'), key)), context));
   });
 
+  test('S18: to a public key that has been retired: refused; to the new one: taken', async () => {
+    const old = await publicKey(b);
+    const sealed = seal(old, { tenant: b, context, secret });
+    await db.value(`SELECT bulwark.tenant_key_rotate($1, 'box')`, b);
+    const now = await publicKey(b);
+    assert.notDeepEqual(now, old);
+    await refused(take(b, sealed, context));
+    await refused(take(b, seal(old, { tenant: b, context, secret }), context));
+    await refused(take(b, seal(old, { tenant: b, context, secret, keyId: createHash('sha256').update('bulwark box key v1').update(now).digest().subarray(0, 16) }), context));
+    assert.match(await take(b, seal(now, { tenant: b, context, secret }), context), /^bw1:/);
+  });
+
   test('S18: a substituted public key: refused', async () => {
     const { publicKey: theirs } = sodium.crypto_box_keypair();
     await refused(take(a, seal(theirs, { tenant: a, context, secret }), context));

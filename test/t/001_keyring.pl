@@ -336,7 +336,8 @@ CREATE ROLE plain LOGIN;
 CREATE ROLE keeper LOGIN IN ROLE bulwark_keys;
 SQL
 for my $setting (qw(root_key_provider root_key_file root_key_file_next root_key_command
-	root_key_command_next root_key_command_timeout root_key_id root_key_id_next))
+	root_key_command_next root_key_command_timeout root_key_id root_key_id_next root_key_provider_next
+	root_key_pkcs11 root_key_pkcs11_next root_key_pkcs11_timeout))
 {
 	my $value = $setting =~ /timeout/ ? 5 : $setting =~ /provider/ ? q('command') : q('/x');
 	for my $sql ("ALTER SYSTEM SET bulwark.$setting = $value", "SET bulwark.$setting = $value",

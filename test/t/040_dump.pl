@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use BulwarkNode;
+use BulwarkSecrets;
 use BulwarkShop;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -15,10 +16,13 @@ use Test::More;
 my $key = private_file('shared.key', unpack 'H*', random_bytes(32));
 my $node = bulwark_node('source', key => $key);
 shop_create($node);
+secrets_create($node);
 $node->safe_psql('postgres', 'CREATE ROLE dumper LOGIN IN ROLE bulwark_maintenance; GRANT pg_read_all_data TO bulwark_maintenance');
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $definitions = shop_definitions($node, 'postgres');
 my $rows = shop_rows($node, 'postgres');
+my $opened = secrets_opened($node, 'postgres');
+my $bytes = secrets_bytes($node, 'postgres');
 
 # What the rest relies on: every identity sees something else, and nobody nothing.
 like($rows, qr/^orders\|0\|$/m, 'the source: nothing without an identity');
@@ -52,6 +56,9 @@ $other->psql('postgres', "\\i $globals", on_error_stop => 0);
 is($other->safe_psql('postgres', q{SELECT count(*) FROM pg_shseclabel WHERE provider = 'bulwark'}), 9,
 	'the cluster roles keep their mark in another cluster');
 
+like($opened, qr/a key of many bytes 3\|Grüße 1 3\|.*^crm\|1\|first of .*^crm\|2\|second of .*^crm\|1\|55000: the credential is frozen/ms, 'the source: secrets open');
+
+my @restored;
 for my $who ('postgres', 'dumper')
 {
 	my @as = $who eq 'dumper' ? ('--role=bulwark_maintenance', '-U', $who) : ();
@@ -61,6 +68,7 @@ for my $who ('postgres', 'dumper')
 	silent_ok([ 'pg_dump', @as, '-a', '-f', "$dir/$who.data", $node->connstr('postgres') ], "$who: pg_dump -a: no circular foreign keys");
 	my $kept = join '', slurp_file("$dir/$who.plain") =~ /^COPY bulwark_internal\.(?:roles|database_identity) .*?^\\\.$/msg;
 	like($kept, qr/\tclerk\t/, "$who: the tenants' own roles are dumped");
+	unlike(slurp_file("$dir/$who.plain"), qr/a key of many bytes|Grüße|second of|honey'/, "S5: $who: no plaintext is dumped");
 	unlike($kept, qr/00000b01|database_identity/, "$who: no built-in role is dumped, nor the database's id");
 
 	for my $how (sort keys %restore)
@@ -74,6 +82,8 @@ for my $who ('postgres', 'dumper')
 		silent_ok($restore{$how}->($target->connstr($database), $file), "$who, $how: restored without a word");
 		same_ok(shop_definitions($target, $database), $definitions, "$who, $how: policies, triggers, registry, members are as they were");
 		same_ok(shop_rows($target, $database), $rows, "$who, $how: every identity sees the rows it saw");
+		is(secrets_bytes($target, $database), $bytes, "S5: $who, $how: encrypted columns, keys and credentials are the same bytes");
+		push @restored, [ "$who, $how", $target, $database ] if $target == $other;
 	}
 }
 
@@ -145,6 +155,16 @@ $node->safe_psql('template1', 'CREATE DATABASE clone TEMPLATE postgres');
 same_ok(shop_rows($node, 'clone'), shop_rows($node, 'postgres'), 'a clone by TEMPLATE shows every identity its rows');
 is(use_ticket($node, 'clone', $ticket), '28000', 'I35: nor does a ticket work in a clone by TEMPLATE');
 is(use_ticket($node, 'postgres', ticket($node, 'clone')), '28000', "I35: nor a clone's in the source");
+
+# Uses of secrets are entries, which a database has again when its restore is over.  In
+# the other cluster, a superuser's copies and one of bulwark_maintenance.
+$other->append_conf('postgresql.conf', "bulwark.restore = off\nbulwark.ledger_wait_timeout = '60s'");
+$other->restart;
+foreach my $copy (@restored)
+{
+	my ($how, $target, $database) = @$copy;
+	same_ok(secrets_opened($target, $database), $opened, "S5: $how: with root key and components they open to what they did");
+}
 
 $node->stop;
 $other->stop;

@@ -67,15 +67,30 @@ as_service(1, $use) for 1 .. 3;
 $node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM bulwark.ledger WHERE action = 'alarm'));
 is(entries(q(action = 'alarm' AND metadata ->> 'alarm' = 'rate' AND metadata ->> 'login' = 'service')), 1, 'S15: one alarm for the episode');
 
+# --- the same of values in columns ------------------------------------------------------
+my $value = as_service(60, q(SELECT bulwark.encrypt('a key of many bytes', 'c')));
+for my $call ([ 'decrypt', "bulwark.decrypt('$value', 'loop of decrypt', 'c')", 58 ], [ 'hmac_sign', "bulwark.hmac_sign('$value', 'x', 'loop of hmac_sign', 'sha256', 'c')", 59 ])
+{
+	my ($name, $statement, $n) = @$call;
+	$answer = as_service($n, "SELECT attempt(\$\$SELECT $statement\$\$, 100)", end => 'ROLLBACK');
+	like($answer, qr/^\d+ 53400$/, "S15: $name in a loop is refused when the burst is used up");
+	($used) = $answer =~ /^(\d+)/;
+	is(entries("action = 'decrypt' AND metadata ->> 'operation' = '$name' AND metadata ->> 'purpose' = 'loop of $name'"), $used,
+		"S15: every use of $name is an entry, even after ROLLBACK");
+	$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM bulwark.ledger WHERE action = 'alarm' AND metadata ->> 'operation' = '$name'");
+	is(entries("action = 'alarm' AND metadata ->> 'operation' = '$name'"), 1, "S15: and an alarm of $name");
+}
+
 # --- the credential's own limit: others have none of it left ----------------------------
+my $by_credential = entries(q(action = 'alarm' AND metadata ->> 'limit_of' = 'credential'));
 like(as_service(2, $use), qr/^\d 53400$/, 'another principal finds the credential used up');
 like(as_service(2, q(SELECT attempt($$SELECT bulwark.credential_use('two', 'loop')$$, 10))), qr/^10 ok$/, 'and uses another');
-is(entries(q(action = 'alarm' AND metadata ->> 'limit_of' = 'credential')), 1, 'which is an alarm of its own');
+is(entries(q(action = 'alarm' AND metadata ->> 'limit_of' = 'credential')) - $by_credential, 1, 'which is an alarm of its own');
 
 # --- a login that goes from principal to principal --------------------------------------
 $node->safe_psql('postgres', "BEGIN; SELECT act(1); SELECT bulwark.credential_create('c' || n, 'api_key', 'x') FROM generate_series(1, 60) n; COMMIT;");
 my $total = 0;
-for my $n (3 .. 60)
+for my $n (3 .. 57)
 {
 	my ($went) = as_service($n, "SELECT attempt(\$\$SELECT bulwark.credential_use('c$n', 'hop')\$\$, 15)") =~ /^(\d+)/;
 	$total += $went;

@@ -14,7 +14,10 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = bulwark_node('leak', preload => 'pg_stat_statements,bulwark');
+# pgaudit, where it is installed: all that it can log.
+chomp(my $libraries = `pg_config --pkglibdir`);
+my $pgaudit = -e "$libraries/pgaudit.so";
+my $node = bulwark_node('leak', preload => ($pgaudit ? 'pgaudit,' : '') . 'pg_stat_statements,bulwark');
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION pg_stat_statements;
 SELECT bulwark.membership_grant(bulwark.principal_create('boss@example.org', id => 'c9000000-0000-4000-8000-000000000001'),
@@ -22,7 +25,11 @@ SELECT bulwark.membership_grant(bulwark.principal_create('boss@example.org', id 
 CREATE ROLE backend LOGIN IN ROLE bulwark_impersonator, bulwark_secrets;
 CREATE TABLE kept (id text PRIMARY KEY, s bulwark.secret, t bulwark.encrypted_text, x bytea);
 GRANT ALL ON kept TO backend;
+-- what takes plaintexts of its own, and what only passes them on
+CREATE FUNCTION inner_literal() RETURNS bulwark.secret LANGUAGE plpgsql AS $$ BEGIN RETURN bulwark.encrypt('a, "b" constant of the function'); END $$;
+CREATE FUNCTION passed_on(v text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN bulwark.encrypt(v) IS NOT NULL; END $$;
 SQL
+$node->safe_psql('postgres', 'CREATE EXTENSION pgaudit') if $pgaudit;
 # Only now: what an administrator writes to set it up has no plaintext.
 $node->append_conf('postgresql.conf', <<'CONF');
 log_statement = all
@@ -39,6 +46,16 @@ session_preload_libraries = 'auto_explain'
 auto_explain.log_min_duration = 0
 auto_explain.log_nested_statements = on
 auto_explain.log_verbose = on
+CONF
+$node->append_conf('postgresql.conf', <<'CONF') if $pgaudit;
+pgaudit.log = 'all'
+pgaudit.log_catalog = on
+pgaudit.log_parameter = on
+pgaudit.log_relation = on
+pgaudit.log_rows = on
+pgaudit.log_statement = on
+pgaudit.log_statement_once = off
+pgaudit.role = 'pg_monitor'
 CONF
 $node->restart;
 
@@ -81,6 +98,15 @@ say_all('BEGIN;', $acting,
 	sprintf("SELECT bulwark.encrypt_jsonb('{\"a\": \"%s\"}');", canary('a document')),
 	sprintf("SELECT bulwark.hmac_sign(s, '%s', 'sign', 'sha256', 'c') FROM kept WHERE id = 'literal';", canary('a payload')),
 	'COMMIT;');
+# names with quotes and commas, which pgaudit quotes and doubles; nested, which nobody has overwritten before
+say_all('BEGIN;', $acting,
+	sprintf("SELECT bulwark.encrypt('%s', 'c') AS \"it's, \"\"quoted\"\"\";", canary('a literal beside a quoted name')),
+	sprintf("DO \$do\$ DECLARE \"it's, \"\"q\"\"\" text; BEGIN SELECT bulwark.encrypt('%s', '\"') INTO \"it's, \"\"q\"\"\"; END \$do\$;", canary('a DO block with quoted names')),
+	sprintf("DO \$do\$ BEGIN EXECUTE 'SELECT bulwark.encrypt(\$1), \$2' USING '%s', 'x,\"y'; END \$do\$;", canary('a parameter of EXECUTE in a DO block')),
+	sprintf("WITH w AS (SELECT 1) SELECT bulwark.encrypt_text('%s'), passed_on('%s') FROM w;", canary('a CTE'), canary('a function beside ours')),
+	sprintf("DECLARE cur CURSOR FOR SELECT bulwark.encrypt('%s');", canary('a cursor')), "FETCH cur;",
+	sprintf("MERGE INTO kept k USING (VALUES ('merged', '%s')) v (id, plain) ON k.id = v.id WHEN NOT MATCHED THEN INSERT (id, s) VALUES (v.id, bulwark.encrypt(v.plain));", canary('MERGE')),
+	"DELETE FROM kept WHERE id = 'merged';", "SELECT inner_literal();", 'COMMIT;');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM kept'), 3, 'those statements did what they say');
 
 # errors: of the parser, the server's types, ours, and after a parameter is bound
@@ -128,6 +154,15 @@ for my $mode (qw(extended prepared))
 	unlike($out, qr/\Q$canary{"a plaintext as parameter, $mode"}\E/, "S6: $mode protocol: and not quoted");
 }
 is($node->safe_psql('postgres', q{SELECT count(*) FROM kept WHERE id IN ('extended', 'prepared')}), 2, 'bound parameters were encrypted');
+
+# Behind a function of the application's own, in a statement that does not name ours, it is
+# the application that shows it: the documentation says so, and secrets_check().
+my $beyond = "beyond" . unpack('H*', random_bytes(8)) =~ tr/0-9/g-p/r;
+say_all('BEGIN;', $acting, "SELECT passed_on('$beyond');", 'COMMIT;');
+unlike(slurp_file($node->logfile), qr/canary[a-p]{24}/, 'S6: nothing that was given to our functions is in the log yet');
+like(slurp_file($node->logfile), qr/statement: SELECT passed_on\('$beyond'\)/, 'S6: a plaintext that is given to a function of the application\'s own is logged as it came');
+is($node->safe_psql('postgres', q{SELECT string_agg(check_name || ' ' || status, ', ' ORDER BY check_name) FROM bulwark.secrets_check() WHERE check_name IN ('log_statement', 'log_parameters', 'log_error_parameters', 'pgaudit')}),
+	'log_error_parameters fail, log_parameters fail, log_statement warning, pgaudit ' . ($pgaudit ? 'fail' : 'ok'), 'S6: ... and secrets_check() names the settings by which it is');
 
 # what the server tells of statements
 my $activity = session_start($node, 'backend');
@@ -205,6 +240,18 @@ my $log = slurp_file($node->logfile);
 for my $line (qr/statement: .*bulwark\.encrypt/, qr/parameters: \$1 = '\*+'/, qr/Query Text: .*encrypt/, qr/STATEMENT: .*encrypt\('\*+'\)/, qr/parse tree:/)
 {
 	like($log, $line, "the log has a line like $line");
+}
+SKIP:
+{
+	skip 'pgaudit is not installed here', 6 unless $pgaudit;
+	for my $line (qr/AUDIT: SESSION,\d+,\d+,WRITE,INSERT,TABLE,public\.kept,"INSERT INTO kept SELECT '\*+', bulwark\.encrypt\('\*+', /,
+		qr/AUDIT: SESSION,\d+,\d+,\w+,\w+,,,[^\n]*bulwark\.encrypt\(\$1\)[^\n]*,"?\*+/,
+		qr/AUDIT: SESSION,\d+,\d+,READ,SELECT,,,"SELECT bulwark\.encrypt\('\*+', '\*+'\) +AS ""it's, """"quoted"""""";"/,
+		qr/AUDIT: SESSION,\d+,\d+,MISC,[^\n]*/, qr/AUDIT: SESSION,\d+,\d+,WRITE,INSERT,TABLE,public\.kept,"INSERT INTO kept \(id, s\) VALUES \(\$1, bulwark\.encrypt\(\$2\)\)[^\n]*","?\*+"?,\d+$/m)
+	{
+		like($log, $line, "S6: pgaudit has a line like $line");
+	}
+	like($log, qr/AUDIT: [^\n]*passed_on\('$beyond'\)/, 'S6: and of a function of the application\'s own what the client sent');
 }
 look($node->logfile);
 for my $way (sort keys %canary)

@@ -89,6 +89,17 @@ for my $binary (qw(false true))
 $other->psql('postgres', "BEGIN; $tenant\n$acting\nSELECT bulwark.encrypt('x');", stderr => \$err);
 like($err, qr/root key/, 'S9: without a root key nothing is encrypted');
 
+# S11: as long as values of the server get, and a byte longer than ours can be.
+for my $case ([ 'encrypt_text', q{repeat('x', 1073741819)} ], [ 'encrypt_bytea', q{convert_to(repeat('x', 1073741819), 'UTF8')} ],
+	[ 'encrypt', q{repeat('x', 1073741819)} ])
+{
+	my ($function, $long) = @$case;
+	$node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN;\n$acting\nSELECT length(bulwark.$function($long)::bytea);", stdout => \my $length, stderr => \$err);
+	like($err, qr/ERROR:  54000: the value is too long to be encrypted/, "S11: $function of a gigabyte is refused");
+}
+$node->psql('postgres', "BEGIN;\n$acting\nSELECT length(bulwark.decrypt_bytea(bulwark.encrypt_bytea(convert_to(repeat('x', 100000000), 'UTF8'), 'c'), 'c'));", stdout => \my $whole, stderr => \$err);
+is($whole, '100000000', 'S11: and 100 MB are encrypted and decrypted') or diag($err);
+
 # S11: what is in a value does not depend on the database's encoding.
 $node->safe_psql('postgres', q{CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0});
 bulwark_create($node, 'latin');

@@ -16,6 +16,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -89,14 +90,24 @@ static struct
 }			ring[KEYRING_SLOTS];
 
 bool
-RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN])
+RingCopy(KeyringSlot slot, uint8 id[ROOT_KEY_ID_LEN], uint8 root[ROOT_KEY_LEN], bool *in_token)
 {
+	if (in_token != NULL)
+		*in_token = false;
 	if (!ring[slot].loaded)
 		return false;
 	bw_root_key_id(ring[slot].root, id);
 	if (root != NULL)
 		memcpy(root, ring[slot].root, ROOT_KEY_LEN);
 	return true;
+}
+
+/* No key of this ring is in a token. */
+bool
+TokenAsk(char operation, const uint8 id[ROOT_KEY_ID_LEN], const uint8 *ad,
+		 const uint8 *text, Size len, uint8 *result, Size result_len)
+{
+	return false;
 }
 
 void
@@ -110,7 +121,7 @@ KeyringRequire(void)
 {
 	uint8		id[ROOT_KEY_ID_LEN];
 
-	if (!RingCopy(KEYRING_CURRENT, id, NULL))
+	if (!RingCopy(KEYRING_CURRENT, id, NULL, NULL))
 		RaiseSealed();
 }
 
@@ -182,7 +193,7 @@ fetch(const RootKeyProvider *provider, const char *source, uint8 key[ROOT_KEY_LE
 {
 	char		problem[PROBLEM_LEN] = "";
 	int			before = open_files();
-	bool		fetched = provider->fetch(source, key, problem);
+	bool		fetched = provider->fetch(KEYRING_CURRENT, source, key, problem);
 	char		what[PROBLEM_LEN + 32];
 
 	snprintf(what, sizeof(what), "%s: %s", name, fetched ? "a key" : problem);
@@ -212,6 +223,44 @@ test_files(const char *digits)
 	ok(fetch(&FileProvider, file("inside", digits, 0600), key, "file") && warnings == 1,
 	   "a file inside the data directory is warned of");
 	DataDir = "/nonexistent";
+}
+
+/* A command that stays, until it is ended, with one descriptor of ours. */
+static void
+test_staying(void)
+{
+	char		problem[PROBLEM_LEN] = "";
+	char		output[32];
+	char		text[16] = "";
+	int			before = open_files();
+	int			pair[2];
+	RunningCommand run;
+	ShellCommand command = {.text = "echo ready; cat >&3", .output = output, .output_cap = sizeof(output), .expected = "a line", .timeout = 5};
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+		exit(1);
+	command.service = pair[1];
+	ok(CommandBegin(&command, &run, problem) && command.output_len == 6 && memcmp(output, "ready\n", 6) == 0,
+	   "a command that stays is there when it has printed a line");
+	ok(write(run.input, "on and on", 9) == 9 && read(pair[0], text, sizeof(text)) == 9 && memcmp(text, "on and on", 9) == 0,
+	   "it goes on, with its input and the descriptor that it was given");
+	(void) CommandEnd(&run);
+	close(pair[0]);
+	close(pair[1]);
+	ok(open_files() == before && !has_children(), "and nothing is left of it when it is ended");
+
+	command.service = 0;
+	command.text = "echo ready; exec 2>&-; echo >&3 || sleep 60";
+	ok(CommandBegin(&command, &run, problem), "a command without a descriptor of ours");
+	(void) CommandEnd(&run);
+	command.text = "printf ready";
+	ok(!CommandBegin(&command, &run, problem) && output[0] == '\0', "half a line is no answer, and is wiped");
+	command.text = "yes | tr -d '\\n'";
+	ok(!CommandBegin(&command, &run, problem), "nor is one without end");
+	command.text = "sleep 60";
+	command.timeout = 1;
+	ok(!CommandBegin(&command, &run, problem), "nor none at all");
+	ok(open_files() == before && !has_children(), "and nothing is left of these");
 }
 
 static void
@@ -255,7 +304,7 @@ test_commands(const char *digits)
 	{
 		char		problem[PROBLEM_LEN] = "";
 
-		(void) CommandProvider.fetch("sleep 60", key, problem);
+		(void) CommandProvider.fetch(KEYRING_CURRENT, "sleep 60", key, problem);
 	}
 	PG_CATCH();
 	{
@@ -367,6 +416,7 @@ main(void)
 
 	test_files(digits);
 	test_commands(digits);
+	test_staying();
 	test_wrap();
 	test_derive();
 	printf("1..%d\n", tests);

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../t";
 use BulwarkNode;
+use BulwarkSecrets;
 use BulwarkShop;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -22,6 +23,10 @@ $old->safe_psql('postgres', "CREATE TABLE audited (id int PRIMARY KEY, note text
 my $checkpoint = $old->safe_psql('postgres', 'SELECT bulwark.ledger_checkpoint()') =~ s/\n*\z/\n/r;
 my $vkey = $old->safe_psql('postgres', 'SELECT bulwark.ledger_public_key()');
 my $rows = shop_rows($old, 'postgres');
+secrets_create($old);
+my $opened = secrets_opened($old, 'postgres');
+my $bytes = secrets_bytes($old, 'postgres');
+like($opened, qr/a key of many bytes 3\|Grüße 1 3\|.*^crm\|1\|first of .*^crm\|2\|second of .*^crm\|1\|55000: the credential is frozen/ms, 'before: secrets open');
 my $definitions = shop_definitions($old, 'postgres');
 
 # A ticket of tenant 7's administrator.
@@ -92,6 +97,14 @@ is($new->safe_psql('postgres', $verdict), 'ok|ok|ok', 'L6: after: the ledger is 
 is($new->safe_psql('postgres', q{SELECT string_agg((old ->> 'note') || ' ' || (new ->> 'note') || ' ' || (leaf_index IS NOT NULL), ',') FROM bulwark.ledger
 	WHERE entity_type = 'public.audited' AND action = 'update'}), 'before after true', 'L6: captured and sealed');
 is($new->safe_psql('postgres', 'SELECT count(*) FROM bulwark_internal.ledger_incarnations'), '2', 'L6: in another incarnation');
+
+# --- S5: secrets -------------------------------------------------------------------------------
+is(secrets_bytes($new, 'postgres'), $bytes, 'S5: after: encrypted columns, keys and credentials are the same bytes');
+same_ok(secrets_opened($new, 'postgres'), $opened, 'S5: after: they open to what they did, with their blind indexes and signatures');
+$new->safe_psql('postgres', "SELECT bulwark.tenant_key_rotate(tenant_id) FROM bulwark.tenants WHERE slug LIKE 'vault-%'");
+$new->safe_psql('postgres', $_) for q{CALL bulwark.reencrypt('vault')}, q{CALL bulwark.reencrypt('bulwark_internal.credential_versions')};
+$new->safe_psql('postgres', "SELECT bulwark.tenant_key_minimum(tenant_id, max(version)) FROM bulwark.tenant_keys WHERE kind = 'data' AND tenant LIKE 'vault-%' GROUP BY tenant_id");
+same_ok(secrets_opened($new, 'postgres'), $opened, 'S13: after: their keys are rotated, and the values open under the new ones alone');
 
 $new->stop;
 done_testing();
