@@ -405,28 +405,6 @@ AlteredSettle(void)
 	PopActiveSnapshot();
 }
 
-/*
- * Rows are about to be changed although the command that switched triggers has not
- * ended: an event trigger runs, or an extension's script goes on.
- */
-void
-AlteredSwitchOn(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, notes)
-	{
-		Altered    *note = lfirst(lc);
-
-		if ((note->how & ALTERED_SWITCHED) == 0)
-			continue;
-		note->how &= ~ALTERED_SWITCHED;
-		CommandCounterIncrement();
-		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(note->relid)) && AuditedOf(note->relid) != NULL)
-			switch_on(note->relid);
-	}
-}
-
 /* --- transactions --------------------------------------------------------------------------------- */
 
 static void

@@ -361,10 +361,7 @@ guard_ExecutorStart(QueryDesc *queryDesc, int eflags)
 	PlannedStmt *plan = queryDesc->plannedstmt;
 
 	if ((plan->resultRelations != NIL || plan->rowMarks != NIL) && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
-	{
-		AlteredSwitchOn();
 		check_plan(plan);
-	}
 	if (prev_ExecutorStart)
 		prev_ExecutorStart(queryDesc, eflags);
 	else

@@ -105,7 +105,6 @@ extern void AlteredCommandEnd(AlteredCommand outer);
 /* Does it give a value of an enum another name? */
 extern bool AlteredCommandRenamesValue(void);
 extern void AlteredSettle(void);
-extern void AlteredSwitchOn(void);
 extern void AlteredInit(void);
 
 /* --- altered_type.c ------------------------------------------------------------- */

@@ -70,13 +70,6 @@ only_subcommands(const AlterTableStmt *stmt, const AlterTableType *types, int n)
 	return true;
 }
 
-static bool
-is_of_all_triggers(const AlterTableCmd *cmd)
-{
-	return cmd->subtype == AT_DisableTrigAll || cmd->subtype == AT_DisableTrigUser ||
-		cmd->subtype == AT_EnableTrigAll || cmd->subtype == AT_EnableTrigUser;
-}
-
 /* Ours on an audited table, by name.  (All of them switched: altered.c.) */
 static void
 check_named_triggers(const AlterTableStmt *stmt, Oid relid)
@@ -94,29 +87,6 @@ check_named_triggers(const AlterTableStmt *stmt, Oid relid)
 		if (IsCaptureTrigger(&part) && OidIsValid(get_trigger_oid(relid, cmd->name, true)))
 			RefuseTriggerChange(&part, "switching");
 	}
-}
-
-/*
- * All triggers switched, ours with them, which altered.c switches on again after the
- * command: that must not do anything else meanwhile, for which it runs others' code.
- */
-static void
-check_all_triggers(const AlterTableStmt *stmt, Oid relid)
-{
-	bool		all = false;
-	ListCell   *lc;
-
-	foreach(lc, stmt->cmds)
-		all = all || is_of_all_triggers(lfirst_node(AlterTableCmd, lc));
-	if (!all || list_length(stmt->cmds) == 1)
-		return;
-	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
-		if (AuditedOf(lfirst_oid(lc)) != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot switch all triggers of audited table \"%s\" together with other changes",
-							get_rel_name(lfirst_oid(lc))),
-					 errhint("Use a statement of its own for it.")));
 }
 
 /*
@@ -157,7 +127,6 @@ check_alter_table(AlterTableStmt *stmt)
 	if (!OidIsValid(relid) || GuardOff())
 		return false;
 	check_named_triggers(stmt, relid);
-	check_all_triggers(stmt, relid);
 	if (!OidIsValid(LedgerTableOf(relid)))
 	{
 		if (stmt->objtype == OBJECT_TABLE)

@@ -4,10 +4,9 @@
  *
  *		The spool is a piece of shared memory cut into chunks; an entry is a chain
  *		of them.  It is bounded whatever comes: of each class (denied, reads ...)
- *		and principal, or login where there is none, the first entries of a window
- *		of ten seconds are kept and the others counted, and the count is written
- *		as an entry.  So is what finds no room.  A quarter of the chunks is for
- *		entries that somebody waits for.
+ *		and principal, or login where there is none, the first entries of a window of
+ *		ten seconds are kept and the others counted, and the count is an entry.  So is
+ *		what finds no room.  A quarter is for entries that somebody waits for.
  *
  *		Most callers are about to abort, or handle an error already: nothing here
  *		allocates, reads a catalog or raises, but for LedgerSpoolAndWait.

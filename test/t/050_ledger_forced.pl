@@ -163,7 +163,7 @@ for my $statement (
 	{
 		# of the commands of ours that follow the first one, which is the client's
 		my $later = $command =~ /^CREATE/ ? "CREATE TABLE part_0 PARTITION OF part FOR VALUES IN (0); " : '';
-		like(failure("SET my.statement = '" . ($statement =~ s/'/''/gr) . "'; $command"), qr/is not allowed|not as it/, "L1: within $command: $statement");
+		like(failure("SET my.statement = '" . ($statement =~ s/'/''/gr) . "'; $command"), qr/is not allowed|not as it/, "L1, L3: within $command: $statement");
 	}
 }
 $node->psql('postgres', "SELECT bulwark.audit('victim')");
