@@ -150,7 +150,7 @@ kill 'CONT', @stopped;
 is(error_of("ALTER SYSTEM SET work_mem = '80MB'"), '', 'which have their place in it');
 settle();
 is( $node->safe_psql('postgres', q{SELECT count(*) FILTER (WHERE NOT metadata ? 'folded') + sum(COALESCE((metadata ->> 'folded')::int, 0))
-		FROM bulwark.ledger WHERE action = 'denied' AND db_role = 'app'}), 32091, 'and the rest is counted');
+		FROM bulwark.ledger WHERE action = 'denied' AND db_role = 'app'}), 32001, 'and the rest is counted');
 
 # --- a standby ------------------------------------------------------------------------------
 $node->backup('base');
