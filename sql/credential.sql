@@ -68,6 +68,11 @@ SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', '')$$);
 SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', NULL)$$);
 SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', repeat('canary', 20000))$$);
 SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', 'x', '-1 day')$$);
+SELECT i, attempt(format('SELECT bulwark.credential_create(%L, %L, %L, %L)', 'x', 'api_key', 'x', i))
+FROM unnest('{293000 years,100 years 1 mon,-290000 years 104400001 days,1 year -100000000 days 2400000000 hours}'::text[]) i;
+SAVEPOINT s;
+SELECT bulwark.credential_create('x', 'api_key', 'x', '100 years') IS NOT NULL AS a_century;
+ROLLBACK TO s;
 COMMIT;
 -- Without an identity there is no tenant.
 SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', 'x')$$);
@@ -168,12 +173,21 @@ SELECT bulwark.credential_rotate(:'crm', 'fourth');
 SELECT bulwark.credential_use('crm', 'four');
 SELECT version, state FROM bulwark.credentials WHERE name = 'crm' ORDER BY 1;
 SELECT attempt(format('SELECT bulwark.credential_rotate(%L, %L, %L)', :'crm', 'x', '-1 hour'));
+SELECT attempt(format('SELECT bulwark.credential_rotate(%L, %L, %L)', :'crm', 'x', '293000 years'));
 -- An overlap that has ended.
 SELECT bulwark.credential_rotate(:'crm', 'fifth', '1 microsecond');
 SELECT attempt($$SELECT bulwark.credential_use('crm', 'late', 4)$$);
 COMMIT;
 RESET SESSION AUTHORIZATION;
 SELECT version, value IS NULL AS gone FROM bulwark_internal.credential_versions WHERE credential_id = :'crm' ORDER BY 1;
+
+-- One row's interval keeps nobody from reading the view, however it got there.
+BEGIN;
+UPDATE bulwark_internal.credentials SET rotate_every = i FROM (VALUES (:'crm'::uuid, '293000 years'::interval), (:'mail', '-290000 years 104400001 days')) v (id, i)
+WHERE credential_id = id;
+SET LOCAL ROLE credential_dba;
+SELECT name, rotation_due FROM bulwark.credentials WHERE rotation_due > now() + interval '1 year' ORDER BY name;
+ROLLBACK;
 
 -- S1, S13: a value moved to another version or credential does not open.
 BEGIN;

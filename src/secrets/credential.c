@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(bulwark_credential_unfreeze);
 #define VALUE_MAX_LEN	65536
 #define CONTEXT_LEN		(UUID_LEN + 4)
 
+#define INTERVAL_MAX_YEARS	100
 /* --- who ---------------------------------------------------------------------------- */
 
 /*
@@ -130,6 +131,23 @@ is_positive(const Interval *interval, bool zero_too)
 /* --- values ---------------------------------------------------------------------------- */
 
 /* What a version's value is bound to. */
+/*
+ * Each part by itself, for they are added to a time one after the other: a sum that
+ * is small may be on its way through what no timestamp can hold.
+ */
+static void
+check_interval(const Interval *interval, bool zero_too, const char *what)
+{
+	const int64 days = INTERVAL_MAX_YEARS * INT64CONST(366);
+
+	if (!is_positive(interval, zero_too))
+		refuse_argument(what, zero_too ? "not be negative" : "be more than nothing");
+	if (Abs((int64) interval->month) > INTERVAL_MAX_YEARS * MONTHS_PER_YEAR ||
+		Abs((int64) interval->day) > days ||
+		interval->time > days * USECS_PER_DAY || interval->time < -days * USECS_PER_DAY)
+		refuse_argument(what, psprintf("be at most %d years", INTERVAL_MAX_YEARS));
+}
+
 static void
 value_context(const pg_uuid_t *credential_id, int32 version, uint8 context[CONTEXT_LEN])
 {
@@ -263,8 +281,7 @@ bulwark_credential_create(PG_FUNCTION_ARGS)
 	value = value_argument(fcinfo, 2);
 	if (!PG_ARGISNULL(3))
 	{
-		if (!is_positive(PG_GETARG_INTERVAL_P(3), false))
-			refuse_argument("rotate_every", "be more than nothing");
+		check_interval(PG_GETARG_INTERVAL_P(3), false, "rotate_every");
 		rotate_every.value = PG_GETARG_DATUM(3);
 	}
 	by = caller_name();
@@ -316,8 +333,7 @@ bulwark_credential_rotate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("overlap must not be null")));
 	overlap.value = PG_GETARG_DATUM(2);
-	if (!is_positive(PG_GETARG_INTERVAL_P(2), true))
-		refuse_argument("overlap", "not be negative");
+	check_interval(PG_GETARG_INTERVAL_P(2), true, "overlap");
 	by = caller_name();
 
 	TrustedBegin(&scope);

@@ -72,7 +72,7 @@ REVOKE ALL ON FUNCTION bulwark.credential_create(text, text, text, interval, boo
 GRANT EXECUTE ON FUNCTION bulwark.credential_create(text, text, text, interval, boolean)
 	TO bulwark_app, bulwark_impersonator, bulwark_secrets, bulwark_admin;
 COMMENT ON FUNCTION bulwark.credential_create(text, text, text, interval, boolean) IS
-	'Registers a credential of the identity''s tenant and returns its id; the value becomes version 1. name: unique in the tenant among those not revoked, 1 to 255 bytes. kind: what it is (api_key, oauth_token, password ...), 1 to 63 bytes. plaintext: 1 to 65,536 bytes, sealed with AES-256 under the tenant''s key; give it as a bound parameter. rotate_every: when the next rotation is due, 90 days by default. honey: nothing uses it, and whoever does raises an entry with the action alarm. For an identity with integrations:manage. Errors: 28000 no identity; 42501 without the permission; 23505 the name is taken; 22023 an argument that is empty or too long; 22004 a NULL where it may not be; 55000 no root key is loaded.';
+	'Registers a credential of the identity''s tenant and returns its id; the value becomes version 1. name: unique in the tenant among those not revoked, 1 to 255 bytes. kind: what it is (api_key, oauth_token, password ...), 1 to 63 bytes. plaintext: 1 to 65,536 bytes, sealed with AES-256 under the tenant''s key; give it as a bound parameter. rotate_every: when the next rotation is due, 90 days by default, at most 100 years. honey: nothing uses it, and whoever does raises an entry with the action alarm. For an identity with integrations:manage. Errors: 28000 no identity; 42501 without the permission; 23505 the name is taken; 22023 an argument that is empty, too long or not positive; 22004 a NULL where it may not be; 55000 no root key is loaded.';
 
 CREATE FUNCTION bulwark.credential_rotate(credential_id uuid, plaintext text, overlap interval DEFAULT '0') RETURNS integer
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_credential_rotate';
@@ -80,7 +80,7 @@ REVOKE ALL ON FUNCTION bulwark.credential_rotate(uuid, text, interval) FROM PUBL
 GRANT EXECUTE ON FUNCTION bulwark.credential_rotate(uuid, text, interval)
 	TO bulwark_app, bulwark_impersonator, bulwark_secrets, bulwark_admin;
 COMMENT ON FUNCTION bulwark.credential_rotate(uuid, text, interval) IS
-	'Gives a credential a new value and returns the number of its version, which is the active one from the commit on. overlap: how long the one before stays usable by its number (state retiring); 0, the default, revokes it. A frozen tenant''s credentials can be rotated. For an identity with integrations:manage in the credential''s tenant, and bulwark_admin. Errors: 42501 without the permission; 42704 no such credential in the tenant; 55000 it is revoked, or no root key is loaded; 22023 the value is empty or too long, or overlap is negative; 22004 a NULL.';
+	'Gives a credential a new value and returns the number of its version, which is the active one from the commit on. overlap: how long the one before stays usable by its number (state retiring), at most 100 years; 0, the default, revokes it. A frozen tenant''s credentials can be rotated. For an identity with integrations:manage in the credential''s tenant, and bulwark_admin. Errors: 42501 without the permission; 42704 no such credential in the tenant; 55000 it is revoked, or no root key is loaded; 55P03 another transaction has changed it and stays open; 22023 the value is empty or too long, or overlap is negative or too long; 22004 a NULL.';
 
 CREATE FUNCTION bulwark.credential_use(name text, purpose text, version integer DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_credential_use';
@@ -126,7 +126,11 @@ CREATE VIEW bulwark.credentials WITH (security_barrier) AS
 	LEFT JOIN bulwark_internal.credential_freezes f ON f.tenant_id = c.tenant_id
 	LEFT JOIN LATERAL (
 		SELECT c.kind, c.honey, c.rotate_every, v.created_at, v.created_by,
-			CASE WHEN v.retires_at IS NULL AND v.revoked_at IS NULL THEN v.created_at + c.rotate_every END AS rotation_due,
+			CASE WHEN v.retires_at IS NOT NULL OR v.revoked_at IS NOT NULL THEN NULL
+				-- what a timestamp may not hold is not added: one row must not keep all others from being read
+				WHEN abs(extract(year FROM c.rotate_every)) <= 100 AND abs(extract(day FROM c.rotate_every)) <= 36600
+					AND abs(extract(hour FROM c.rotate_every)) <= 878400 THEN v.created_at + c.rotate_every
+				ELSE 'infinity' END AS rotation_due,
 			(SELECT u.last_used_at FROM bulwark_internal.credential_uses u
 				WHERE u.credential_id = v.credential_id AND u.version = v.version) AS last_used_at,
 			v.retires_at, v.revoked_at, COALESCE(v.revoked_reason, f.reason) AS reason
