@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(bulwark_credential_unfreeze);
 
 #define INTERVAL_MAX_YEARS	100
 /* --- who ---------------------------------------------------------------------------- */
+#define HINT_FREEZE		"bulwark.credential_freeze() waits for nobody."
 
 /*
  * Does the identity hold integrations:ACTION in the tenant?  Credentials are the
@@ -324,6 +325,7 @@ bulwark_credential_rotate(PG_FUNCTION_ARGS)
 	TrustedScope scope;
 	text	   *value;
 	Arg			overlap = {INTERVALOID};
+	LockWait	wait;
 	char	   *by;
 	int32		version;
 
@@ -338,6 +340,7 @@ bulwark_credential_rotate(PG_FUNCTION_ARGS)
 
 	TrustedBegin(&scope);
 	lock_credential(&credential);
+	LockWaitBegin(&wait, HINT_FREEZE);
 	(void) AdminRead("SELECT pg_catalog.max(version) + 1 FROM bulwark_internal.credential_versions WHERE credential_id = $1",
 					 ARGS(UuidArg(&credential.credential_id)));
 	version = DatumGetInt32(AdminResult(0, 1, NULL));
@@ -350,6 +353,7 @@ bulwark_credential_rotate(PG_FUNCTION_ARGS)
 	TrustedEnd(&scope);
 
 	AuditAdmin("credential_rotate", "credential", UuidText(&credential.credential_id), &credential.tenant_id,
+	LockWaitEnd(&wait);
 			   "version", psprintf("%d", version), NULL);
 	PG_RETURN_INT32(version);
 }
@@ -386,12 +390,14 @@ bulwark_credential_revoke(PG_FUNCTION_ARGS)
 	TrustedScope scope;
 	char	   *reason;
 	int32		version = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	LockWait	wait;
 
 	find_managed(ArgUuid(fcinfo, 0, "credential_id"), &credential);
 	reason = text_argument(fcinfo, 1, "reason", REASON_MAX_LEN);
 
 	TrustedBegin(&scope);
 	lock_credential(&credential);
+	LockWaitBegin(&wait, HINT_FREEZE);
 	expire_versions(&credential, false);
 	if ((!PG_ARGISNULL(2) && version < 1) ||
 		(revoke_versions(&credential, version, reason) == 0 && version != 0))
@@ -404,6 +410,7 @@ bulwark_credential_revoke(PG_FUNCTION_ARGS)
 	TrustedEnd(&scope);
 
 	AuditAdmin("credential_revoke", "credential", UuidText(&credential.credential_id), &credential.tenant_id,
+	LockWaitEnd(&wait);
 			   "reason", reason, "version", version == 0 ? NULL : psprintf("%d", version), NULL);
 	PG_RETURN_VOID();
 }

@@ -271,7 +271,7 @@ bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 	Datum		done_receipt = (Datum) 0;
 	TrustedScope scope;
 
-	TenantKeysLock(destruction.tenant_id);
+	TenantKeysLockBounded(destruction.tenant_id);
 	TrustedBegin(&scope);
 	destruction.slug = TenantSlug(destruction.tenant_id);
 	immediately = check_confirmation(confirm, destruction.slug, ArgBool(fcinfo, 2));
@@ -296,7 +296,7 @@ bulwark_tenant_key_destroy_cancel(PG_FUNCTION_ARGS)
 	TrustedScope scope;
 	uint64		rows;
 
-	TenantKeysLock(tenant_id);
+	TenantKeysLockBounded(tenant_id);
 	TrustedBegin(&scope);
 	(void) TenantSlug(tenant_id);
 	rows = AdminExec("DELETE FROM bulwark_internal.tenant_key_destructions"

@@ -111,6 +111,8 @@ extern void TenantKeysLock(const pg_uuid_t *tenant_id);
 /* A new active key of that kind; the caller holds the lock, and has retired the
  * one before.  fresh: with a component of its own.  Its version. */
 extern int32 TenantKeyMake(const pg_uuid_t *tenant_id, KeyKind kind, bool fresh);
+/* The same for whoever administers them: 55P03 where another stays in the way. */
+extern void TenantKeysLockBounded(const pg_uuid_t *tenant_id);
 /* 42704 no such tenant; 55000 suspended, or its keys are destroyed or about to be. */
 extern void TenantRequireUsable(const pg_uuid_t *tenant_id);
 
