@@ -131,6 +131,12 @@ is_positive(const Interval *interval, bool zero_too)
 	return order > 0 || (zero_too && order == 0);
 }
 
+static bool
+is_beyond(int64 value, int64 limit)
+{
+	return value > limit || value < -limit;
+}
+
 /*
  * Each part by itself, for they are added to a time one after the other: a sum that
  * is small may be on its way through what no timestamp can hold.
@@ -142,9 +148,8 @@ check_interval(const Interval *interval, bool zero_too, const char *what)
 
 	if (!is_positive(interval, zero_too))
 		refuse_argument(what, zero_too ? "not be negative" : "be more than nothing");
-	if (Abs((int64) interval->month) > INTERVAL_MAX_YEARS * MONTHS_PER_YEAR ||
-		Abs((int64) interval->day) > days ||
-		interval->time > days * USECS_PER_DAY || interval->time < -days * USECS_PER_DAY)
+	if (is_beyond(interval->month, INTERVAL_MAX_YEARS * MONTHS_PER_YEAR) ||
+		is_beyond(interval->day, days) || is_beyond(interval->time, days * USECS_PER_DAY))
 		refuse_argument(what, psprintf("be at most %d years", INTERVAL_MAX_YEARS));
 }
 
