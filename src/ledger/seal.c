@@ -30,6 +30,7 @@
 
 #define BLOCKS_TABLE	"ledger_blocks"
 #define STRAGGLERS_TABLE "ledger_stragglers"
+#define FORCED			"an entry's row was made visible by force"
 #define RUNS_IN_BLOCK	1000000 /* transactions: what a block's runs take in memory is bounded */
 #define UNIX_EPOCH_US	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
@@ -273,7 +274,7 @@ has_committed(Round *round, const SealItem *item)
 
 /* Does the record come from a transaction that has committed, and not been sealed? */
 static bool
-belongs_here(Round *round, const SealItem *item)
+belongs_here(Round *round, const SealItem *item, bool forced)
 {
 	const Newest *newest;
 
@@ -291,7 +292,8 @@ belongs_here(Round *round, const SealItem *item)
 	if (newest->any && !bw_block_in_progress(&newest->block, item->xid))
 	{
 		if (!is_sealed(item))
-			SealFinding(item->incarnation, item->xid, item->entry_id, "an entry appeared after its transaction had been sealed");
+			SealFinding(item->incarnation, item->xid, item->entry_id,
+						forced ? FORCED : "an entry appeared after its transaction had been sealed");
 		return false;
 	}
 	return true;
@@ -314,7 +316,7 @@ end_batch(Round *round)
 	{
 		SealItem   *item = &batch->item[i];
 
-		if (!belongs_here(round, item))
+		if (!belongs_here(round, item, batch->forced[i]))
 			continue;
 		if (!key || !bw_equal(batch->mac[i], macs[i], LEDGER_MAC_LEN))
 		{
@@ -323,7 +325,7 @@ end_batch(Round *round)
 		}
 		if (batch->forced[i])
 		{
-			SealFinding(item->incarnation, item->xid, item->entry_id, "an entry's row was made visible by force");
+			SealFinding(item->incarnation, item->xid, item->entry_id, FORCED);
 			continue;
 		}
 		SorterAdd(round->sorter, item);

@@ -14,11 +14,12 @@
 
 #include "utils/builtins.h"
 
-/* Functions that are given plaintexts or passphrases. */
+/* Functions that are given plaintexts, passphrases or keys. */
 static const char *const takers[] = {
 	"encrypt", "encrypt_text", "encrypt_bytea", "encrypt_jsonb",
 	"encrypt_for", "encrypt_text_for", "encrypt_bytea_for", "encrypt_jsonb_for",
-	"blind_index", "hmac_sign", "credential_create", "credential_rotate", "secrets_import_pgp"
+	"blind_index", "hmac_sign", "credential_create", "credential_rotate", "secrets_import_pgp",
+	"issuer_create", "issuer_set_jwks"
 };
 
 PG_FUNCTION_INFO_V1(bulwark_process_limit);

@@ -108,7 +108,15 @@ twice_quoted_end(char *p)
 	return p;
 }
 
-/* A string constant, and those that continue it on further lines. */
+static char *
+skip_line(char *p)
+{
+	while (*p != '\0' && *p != '\n' && *p != '\r')
+		p++;
+	return p;
+}
+
+/* A string constant, and those that continue it on further lines, behind comments too. */
 static char *
 hide_string(char *p, bool escapes)
 {
@@ -121,8 +129,14 @@ hide_string(char *p, bool escapes)
 		mask(p + 1, end);
 		if (*end == '\0')
 			return end;
-		for (next = end + 1; isspace((unsigned char) *next); next++)
+		for (next = end + 1; isspace((unsigned char) *next) || (next[0] == '-' && next[1] == '-'); next++)
+		{
+			if (*next == '-')
+				next = skip_line(next);
+			if (*next == '\0')
+				break;
 			newline = newline || *next == '\n' || *next == '\r';
+		}
 		if (!newline || *next != '\'')
 			return end + 1;
 		p = next;
@@ -171,11 +185,7 @@ skip_comment(char *p)
 	int			depth = 0;
 
 	if (p[0] == '-')
-	{
-		while (*p != '\0' && *p != '\n' && *p != '\r')
-			p++;
-		return p;
-	}
+		return skip_line(p);
 	do
 	{
 		if (p[0] == '/' && p[1] == '*')
@@ -207,6 +217,13 @@ HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
 			p = hide_string(p, !standard_conforming_strings);
 		else if (p[0] == '"' && p[1] == '"' && quoted == QUOTED_TWICE)
 			p = twice_quoted_end(p + 2);
+		else if (p[0] == '\\' && p[1] == '"' && quoted == QUOTED_STATEMENT)
+		{
+			/* a name in a statement that is a JSON string */
+			char	   *end = strstr(p + 2, "\\\"");
+
+			p = end == NULL ? p + 2 : end + 2;
+		}
 		else if (*p == '"' && quoted != QUOTED_STATEMENT)
 		{
 			char	   *end = quoted_end(p + 1, '"', false);
@@ -237,6 +254,49 @@ HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
 		else
 			p++;
 	}
+}
+
+void
+HideBehindWord(char *text)
+{
+	const char *word = FindHiddenWord(text);
+	char	   *p;
+
+	if (word == NULL)
+		return;
+	for (p = text + (word - text); is_word(*p); p++)
+		;
+	mask(p, p + strlen(p));
+}
+
+/*
+ * Is a prepared statement executed?  (A trigger's function, and a string of PL/pgSQL,
+ * are not.)
+ */
+bool
+NamesExecute(const char *text)
+{
+	static const char execute[] = "EXECUTE";
+
+	for (const char *p = text; p != NULL && *p != '\0';)
+	{
+		const char *word = p;
+
+		if (!is_word(*p))
+		{
+			p++;
+			continue;
+		}
+		while (is_word(*p))
+			p++;
+		if (p - word != strlen(execute) || pg_strncasecmp(word, execute, strlen(execute)) != 0)
+			continue;
+		while (isspace((unsigned char) *p))
+			p++;
+		if ((is_word_start(*p) || *p == '"') && pg_strncasecmp(p, "FUNCTION", 8) != 0 && pg_strncasecmp(p, "PROCEDURE", 9) != 0)
+			return true;
+	}
+	return false;
 }
 
 /*

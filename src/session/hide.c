@@ -102,7 +102,7 @@ hide_text(char *text, bool constants)
  * the change reads again.
  */
 static void
-hide_activity(bool constants)
+hide_activity(bool constants, bool unread)
 {
 	volatile PgBackendStatus *entry = MyBEEntry;
 	size_t		length;
@@ -113,6 +113,8 @@ hide_activity(bool constants)
 
 	PGSTAT_BEGIN_WRITE_ACTIVITY(entry);
 	hide_text(entry->st_activity_raw, constants);
+	if (unread)
+		HideBehindWord(entry->st_activity_raw);
 	PGSTAT_END_WRITE_ACTIVITY(entry);
 }
 
@@ -183,7 +185,7 @@ hide_statement(const char *text, const char *prepared)
 			hide_text(unconstify(char *, debug_query_string), constants);
 		if (MessageContext != NULL)
 			hide_new_plans(MessageContext);
-		hide_activity(constants);
+		hide_activity(constants, false);
 	}
 	if (text == debug_query_string && MessageContext != NULL && prepared == NULL)
 		remember_read_message(text);
@@ -195,6 +197,12 @@ executed_text(Node *stmt)
 {
 	PreparedStatement *prepared;
 
+	while (stmt != NULL && (IsA(stmt, ExplainStmt) || IsA(stmt, CreateTableAsStmt)))
+	{
+		stmt = IsA(stmt, ExplainStmt) ? ((ExplainStmt *) stmt)->query : ((CreateTableAsStmt *) stmt)->query;
+		if (stmt != NULL && IsA(stmt, Query))
+			stmt = ((Query *) stmt)->utilityStmt;
+	}
 	if (stmt == NULL || !IsA(stmt, ExecuteStmt))
 		return NULL;
 	prepared = FetchPreparedStatement(((ExecuteStmt *) stmt)->name, false);
@@ -206,6 +214,9 @@ hide_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
 {
 	if (StatementDepth() == 0)
 		hide_statement(pstate->p_sourcetext, executed_text(query->utilityStmt));
+	/* a command within a function is kept by pg_stat_statements as it is written */
+	else if (query->utilityStmt != NULL && FindHiddenWord(pstate->p_sourcetext) != NULL)
+		query->queryId = 0;
 
 	/* Each ticket would be a statement of its own in pg_stat_statements. */
 	if (ticket_literal(query->utilityStmt) != NULL)
@@ -268,7 +279,7 @@ hide_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTr
  * the line gets a copy; where there is no room for one, no statement at all.
  */
 static void
-hide_logged_statement(ErrorData *edata, bool constants)
+hide_logged_statement(ErrorData *edata, bool constants, bool unread)
 {
 	size_t		length;
 	Size		size;
@@ -289,6 +300,8 @@ hide_logged_statement(ErrorData *edata, bool constants)
 	}
 	memcpy(copy, debug_query_string, size);
 	hide_text(copy, constants);
+	if (unread)
+		HideBehindWord(copy);
 	debug_query_string = copy;
 }
 
@@ -327,17 +340,63 @@ hide_execute_tree(char *detail)
 		*tree = '\0';
 }
 
+/* A plan in JSON or YAML, whose lines are in double quotes; true: it is one.  The statement is hidden. */
+static bool
+hide_plan(char *message)
+{
+	static const char *const heads[] = {"\"Query Text\": \"", "Query Text: \""};
+	char	   *p = NULL;
+
+	for (int i = 0; message != NULL && p == NULL && i < lengthof(heads); i++)
+	{
+		p = strstr(message, heads[i]);
+		if (p != NULL)
+			p += strlen(heads[i]);
+	}
+	if (p == NULL)
+		return false;
+	for (; *p != '\0' && *p != '\n'; p++)
+		if (p[0] != '"' || (p[1] != ',' && p[1] != '\n' && p[1] != '\0'))
+			*p = '*';
+	return true;
+}
+
+/*
+ * The server could not read a statement, or took a part of it for a name: where its
+ * constants begin and end is not known then.
+ */
+static bool
+is_unread(const ErrorData *edata)
+{
+	switch (edata->sqlerrcode)
+	{
+		case ERRCODE_SYNTAX_ERROR:
+		case ERRCODE_UNDEFINED_COLUMN:
+		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_UNDEFINED_OBJECT:
+		case ERRCODE_UNDEFINED_FUNCTION:
+			return edata->elevel >= ERROR;
+		default:
+			return false;
+	}
+}
+
 /*
  * A line about a statement that takes plaintexts.  Numbers before the statement are
  * the line's own, and so are those in a detail, unless it is a printed tree.
  */
 static void
-hide_line_constants(ErrorData *edata)
+hide_line_constants(ErrorData *edata, bool unread)
 {
-	bool		input = ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_DATA_EXCEPTION;
-	QuotedIs	quoted = input ? QUOTED_INPUT : QUOTED_NAME;
+	bool		input = unread || ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_DATA_EXCEPTION;
+	/* the client's statement before it is parsed: what is in double quotes may be meant as a string */
+	bool		early = edata->message != NULL && strncmp(edata->message, "statement: ", 11) == 0;
+	QuotedIs	quoted = input || early ? QUOTED_INPUT : QUOTED_NAME;
 
-	HideConstants(edata->message, statement_in(edata->message), quoted);
+	if (hide_plan(edata->message))
+		HideConstants(edata->message, FindHiddenWord(edata->message), QUOTED_STATEMENT);
+	else
+		HideConstants(edata->message, statement_in(edata->message), quoted);
 	HideAuditLine(edata->message);
 	HideConstants(edata->detail, edata->detail != NULL ? strstr(edata->detail, ":constvalue") : NULL, quoted);
 	HideConstants(edata->detail_log, NULL, quoted);
@@ -355,7 +414,9 @@ hide_line_constants(ErrorData *edata)
 static void
 hide_emit_log(ErrorData *edata)
 {
-	bool		statement = FindHiddenWord(debug_query_string) != NULL;
+	bool		named = FindHiddenWord(debug_query_string) != NULL;
+	bool		unread = named && is_unread(edata);
+	bool		statement = named || NamesExecute(debug_query_string);
 
 	HideSecrets(edata->message);
 	HideSecrets(edata->detail);
@@ -367,12 +428,12 @@ hide_emit_log(ErrorData *edata)
 	if (statement || FindHiddenWord(edata->message) || FindHiddenWord(edata->detail) ||
 		FindHiddenWord(edata->context) || FindHiddenWord(edata->internalquery))
 	{
-		hide_line_constants(edata);
+		hide_line_constants(edata, unread);
 		/* EXECUTE of a prepared one: the detail says of what */
 		statement = statement || (edata->elevel == LOG && FindHiddenWord(edata->detail));
 	}
-	hide_logged_statement(edata, statement);
-	hide_activity(statement);
+	hide_logged_statement(edata, statement, unread);
+	hide_activity(statement, unread);
 
 	if (prev_emit_log)
 		prev_emit_log(edata);

@@ -207,6 +207,10 @@ extern void HideInit(void);
  * names.  Their constants are shown nowhere.
  */
 extern void HideConstantsOf(const char *const *names, int n);
+/* Overwrite all that is behind the first of these names. */
+extern void HideBehindWord(char *text);
+/* Does it execute a prepared statement? */
+extern bool NamesExecute(const char *text);
 /* The first of these names in text; NULL: none. */
 extern const char *FindHiddenWord(const char *text);
 /*

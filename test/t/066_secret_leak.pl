@@ -155,6 +155,32 @@ for my $mode (qw(extended prepared))
 }
 is($node->safe_psql('postgres', q{SELECT count(*) FROM kept WHERE id IN ('extended', 'prepared')}), 2, 'bound parameters were encrypted');
 
+# executed by other commands, prepared or within a function; strings that go on behind comments;
+# an issuer's secret; plans in JSON and YAML; statements that cannot be read
+say_all('BEGIN;', $acting,
+	"PREPARE p AS SELECT bulwark.encrypt(\$1);",
+	sprintf("EXPLAIN EXECUTE p('%s') \\g /dev/null", canary('EXPLAIN EXECUTE')),
+	sprintf("CREATE TEMP TABLE made AS EXECUTE p('%s');", canary('CREATE TABLE AS EXECUTE')),
+	sprintf("DO \$do\$ BEGIN EXECUTE 'EXPLAIN SELECT bulwark.encrypt(''%s'')'; END \$do\$;", canary('a command in a DO block')),
+	sprintf("SELECT bulwark.encrypt(E'a'\n-- it's a comment\n'b\\'%s');", canary('a string behind a comment')), 'COMMIT;');
+$node->psql('postgres', sprintf("SELECT bulwark.issuer_create('https://leak.example/', 'leak', jsonb_build_object('kty', 'oct', 'k', '%s'), algorithms => '{HS256}')", canary("an issuer's secret") x 2));
+for my $format (qw(json yaml))
+{
+	$node->safe_psql('postgres', "ALTER ROLE backend SET auto_explain.log_format = '$format'");
+	say_all('BEGIN;', $acting,
+		sprintf("SELECT id FROM kept WHERE id = bulwark.blind_index('%s', 'c')::text;", canary("a plan in $format")),
+		sprintf("SELECT bulwark.encrypt('%s') AS \"it's\", bulwark.encrypt(E'\\'%s');", canary("a quoted name in $format"), canary("an escape in $format")), 'COMMIT;');
+}
+$node->safe_psql('postgres', 'ALTER ROLE backend RESET auto_explain.log_format');
+for my $case ([ 'a stray quote', q{SELECT bulwark.encrypt('it's %s')} ], [ 'double quotes', q{SELECT bulwark.encrypt("%s")} ], [ 'no such statement', q{EXECUTE gone('%s')} ])
+{
+	my ($way, $statement) = @$case;
+	my $answer = '';
+	IPC::Run::run([ 'psql', '-XqAt', '-U', 'backend', '-d', $node->connstr('postgres'), '-c', sprintf($statement, canary($way)) ], '<', \undef, '>&', \$answer);
+	like($answer, qr/ERROR/, "$way is an error");
+	unlike($answer =~ s/^LINE 1: .*$//mr, qr/\Q$canary{$way}\E/, "S6: $way: the server's answer does not quote it");
+}
+
 # Behind a function of the application's own, in a statement that does not name ours, it is
 # the application that shows it: the documentation says so, and secrets_check().
 my $beyond = "beyond" . unpack('H*', random_bytes(8)) =~ tr/0-9/g-p/r;
