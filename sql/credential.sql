@@ -68,6 +68,11 @@ SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', '')$$);
 SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', NULL)$$);
 SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', repeat('canary', 20000))$$);
 SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', 'x', '-1 day')$$);
+SELECT i, attempt(format('SELECT bulwark.credential_create(%L, %L, %L, %L)', 'x', 'api_key', 'x', i))
+FROM unnest('{293000 years,100 years 1 mon,-290000 years 104400001 days,1 year -100000000 days 2400000000 hours}'::text[]) i;
+SAVEPOINT s;
+SELECT bulwark.credential_create('x', 'api_key', 'x', '100 years') IS NOT NULL AS a_century;
+ROLLBACK TO s;
 COMMIT;
 -- Without an identity there is no tenant.
 SELECT attempt($$SELECT bulwark.credential_create('x', 'api_key', 'x')$$);
@@ -168,12 +173,21 @@ SELECT bulwark.credential_rotate(:'crm', 'fourth');
 SELECT bulwark.credential_use('crm', 'four');
 SELECT version, state FROM bulwark.credentials WHERE name = 'crm' ORDER BY 1;
 SELECT attempt(format('SELECT bulwark.credential_rotate(%L, %L, %L)', :'crm', 'x', '-1 hour'));
+SELECT attempt(format('SELECT bulwark.credential_rotate(%L, %L, %L)', :'crm', 'x', '293000 years'));
 -- An overlap that has ended.
 SELECT bulwark.credential_rotate(:'crm', 'fifth', '1 microsecond');
 SELECT attempt($$SELECT bulwark.credential_use('crm', 'late', 4)$$);
 COMMIT;
 RESET SESSION AUTHORIZATION;
 SELECT version, value IS NULL AS gone FROM bulwark_internal.credential_versions WHERE credential_id = :'crm' ORDER BY 1;
+
+-- One row's interval keeps nobody from reading the view, however it got there.
+BEGIN;
+UPDATE bulwark_internal.credentials SET rotate_every = i FROM (VALUES (:'crm'::uuid, '293000 years'::interval), (:'mail', '-290000 years 104400001 days')) v (id, i)
+WHERE credential_id = id;
+SET LOCAL ROLE credential_dba;
+SELECT name, rotation_due FROM bulwark.credentials WHERE rotation_due > now() + interval '1 year' ORDER BY name;
+ROLLBACK;
 
 -- S1, S13: a value moved to another version or credential does not open.
 BEGIN;
@@ -192,10 +206,49 @@ SELECT bulwark.credential_freeze(bulwark.tenant_id(), 'incident 7');
 SELECT attempt($$SELECT bulwark.credential_use('crm', 'x')$$);
 SELECT bulwark.credential_rotate(:'mail', 'm-second');
 SELECT name, version, state, reason FROM bulwark.credentials WHERE state <> 'revoked' ORDER BY 1, 2;
+COMMIT;
+-- S15: what the transaction itself does to allow a use counts once it is committed: a freeze is
+-- not lifted, and a version or a tenant not brought back, in one that is rolled back.  That
+-- somebody tried to unfreeze is on the record all the same.
+BEGIN;
+SELECT act('boss_a', 'a');
+SELECT bulwark.credential_unfreeze(bulwark.tenant_id(), 'to be rolled back');
+SELECT attempt($$SELECT bulwark.credential_use('crm', 'same transaction')$$);
+SELECT bulwark.credential_freeze(bulwark.tenant_id(), 'again');
+SAVEPOINT s;
+SELECT bulwark.credential_unfreeze(bulwark.tenant_id(), 'in a savepoint');
+SELECT attempt($$SELECT bulwark.credential_use('crm', 'savepoint')$$);
+RELEASE s;
+SELECT attempt($$SELECT bulwark.credential_use('crm', 'after it')$$);
+ROLLBACK;
+BEGIN;
+SELECT act('boss_a', 'a');
+SELECT attempt($$SELECT bulwark.credential_use('crm', 'still frozen')$$);
 SELECT bulwark.credential_unfreeze(bulwark.tenant_id(), 'over');
 SELECT attempt('SELECT bulwark.credential_unfreeze(bulwark.tenant_id(), ''again'')');
-SELECT bulwark.credential_use('mail', 'x');
 COMMIT;
+BEGIN;
+SELECT act('boss_a', 'a');
+SELECT bulwark.credential_use('mail', 'x');
+SELECT bulwark.credential_rotate(:'crm', 'sixth', '1 hour');
+COMMIT;
+BEGIN;
+SELECT act('boss_a', 'a');
+SELECT bulwark.credential_revoke(:'crm', 'to be rolled back', 6);
+SELECT attempt($$SELECT bulwark.credential_use('crm', 'the one before')$$);
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+SELECT bulwark.tenant_suspend(id, 'incident') FROM tenant WHERE name = 'a';
+BEGIN;
+SELECT bulwark.tenant_resume(id) FROM tenant WHERE name = 'a';
+SET LOCAL SESSION AUTHORIZATION credential_service;
+SELECT act('boss_a', 'a');
+SELECT attempt($$SELECT bulwark.credential_use('crm', 'resumed here')$$);
+ROLLBACK;
+SELECT bulwark.tenant_resume(id) FROM tenant WHERE name = 'a';
+SELECT metadata ->> 'step' AS step, metadata ->> 'reason' AS reason FROM bulwark.ledger
+WHERE metadata ->> 'operation' = 'credential_unfreeze' AND entity_id = (SELECT id::text FROM tenant WHERE name = 'a') ORDER BY occurred_at, entry_id;
+SET SESSION AUTHORIZATION credential_service;
 
 -- Revoked for good; the name is free again.
 BEGIN;
@@ -219,6 +272,14 @@ SELECT * FROM news();
 SET SESSION AUTHORIZATION credential_dba;
 SELECT name, state FROM bulwark.credentials WHERE name = 'crm' AND state = 'active';
 SELECT bulwark.credential_freeze((SELECT id FROM credential.tenant WHERE name = 'a'), 'incident 8');
+-- S15: what it has frozen no manager of the tenant unfreezes, assumed or not.
+SET SESSION AUTHORIZATION credential_service;
+BEGIN;
+SELECT act('boss_a', 'a');
+SELECT bulwark.credential_freeze(bulwark.tenant_id(), 'of our own');
+SELECT attempt('SELECT bulwark.credential_unfreeze(bulwark.tenant_id(), ''thief'')');
+COMMIT;
+SET SESSION AUTHORIZATION credential_dba;
 SELECT attempt($$SELECT bulwark.credential_use('crm', 'x')$$);
 SELECT bulwark.credential_unfreeze((SELECT id FROM credential.tenant WHERE name = 'a'), 'over');
 SELECT attempt('SELECT bulwark.credential_freeze(''00000000-0000-4000-8000-000000000000'', ''x'')');

@@ -46,6 +46,19 @@ extern void ShmemPieceRequestSized(const char *name, ShmemPieceSize size,
 /* The named LWLock of our tranche; valid after start-up. */
 extern LWLock *ShmemPieceLock(const char *name);
 
+/* --- lockwait.c: no endless wait for another transaction ------------------- */
+
+/* Between the two, a lock is waited for 10 s at most (less where lock_timeout says so),
+ * then 55P03 with that hint.  An error in between restores everything by itself. */
+typedef struct LockWait
+{
+	ErrorContextCallback context;
+	int			guc_level;
+	const char *hint;
+} LockWait;
+extern void LockWaitBegin(LockWait *wait, const char *hint);
+extern void LockWaitEnd(LockWait *wait);
+
 /* --- spi.c: SQL run by us, as the extension's owner ----------------------- */
 
 /*

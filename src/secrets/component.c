@@ -104,17 +104,19 @@ ComponentFetch(const ComponentPlace *place, uint8 component[COMPONENT_LEN])
 }
 
 const char *
-ComponentDestroy(const ComponentPlace *place, bool *done)
+ComponentDestroy(const ComponentPlace *place, bool lost, bool *done)
 {
 	char		problem[COMPONENT_PROBLEM_LEN] = "";
 
 	*done = true;
-	switch (provider_named(place->provider)->destroy(&place->id, place->location, problem))
+	switch (provider_named(place->provider)->destroy(&place->id, place->location, lost, problem))
 	{
 		case COMPONENT_OK:
 			return "destroyed, tombstone left";
 		case COMPONENT_ABSENT:
-			return "was not there, tombstone left";
+			*done = lost;
+			return lost ? "was not there and is given up as lost, tombstone left" :
+				"not there, and no tombstone of an earlier destruction: is what holds it mounted, and the setting right?";
 		case COMPONENT_DESTROYED:
 			return "had been destroyed, tombstone is there";
 		case COMPONENT_FAILED:

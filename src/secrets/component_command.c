@@ -111,15 +111,23 @@ get(const pg_uuid_t *id, const char *location, uint8 component[COMPONENT_LEN], c
 	return answer;
 }
 
-/* The tombstone first: a component must not come back between the two. */
+/*
+ * The tombstone first: a component must not come back between the two.  None where
+ * there is nothing, and was nothing: the command may look in another place.
+ */
 static ComponentAnswer
-destroy(const pg_uuid_t *id, const char *location, char *problem)
+destroy(const pg_uuid_t *id, const char *location, bool lost, char *problem)
 {
 	char		output[TEXT_LEN + 2];
 	Size		len;
-	ComponentAnswer tombstone = run("tombstone", id, NULL, output, &len, problem);
-	ComponentAnswer answer = tombstone;
+	ComponentAnswer before = run("get", id, NULL, output, &len, problem);
+	ComponentAnswer tombstone;
+	ComponentAnswer answer;
 
+	bw_wipe(output, sizeof(output));
+	if (before == COMPONENT_FAILED || (before == COMPONENT_ABSENT && !lost))
+		return before;
+	tombstone = answer = run("tombstone", id, NULL, output, &len, problem);
 	if (tombstone == COMPONENT_ABSENT)
 	{
 		strlcpy(problem, "the command left no tombstone", COMPONENT_PROBLEM_LEN);
@@ -128,7 +136,7 @@ destroy(const pg_uuid_t *id, const char *location, char *problem)
 	else if (tombstone != COMPONENT_FAILED)
 		answer = run("destroy", id, NULL, output, &len, problem);
 	bw_wipe(output, sizeof(output));
-	return answer;
+	return answer == COMPONENT_ABSENT && before == COMPONENT_DESTROYED ? COMPONENT_DESTROYED : answer;
 }
 
 const ComponentProvider ComponentCommand = {

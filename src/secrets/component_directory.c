@@ -437,6 +437,41 @@ erase(const char *directory, const pg_uuid_t *id, char *problem)
 	return result;
 }
 
+/* A directory that is there.  Where the file system that holds it is not mounted it
+ * may be away, and is not made: what is made in its place is hidden by the mount. */
+static ComponentAnswer
+look_for_directory(const char *directory, char *problem)
+{
+	struct stat st;
+
+	if (lstat(directory, &st) == 0)
+		return COMPONENT_OK;
+	if (errno != ENOENT)
+		return failed(problem, "stat", directory);
+	snprintf(problem, COMPONENT_PROBLEM_LEN, "\"%s\" is not there: is it mounted?", directory);
+	return COMPONENT_ABSENT;
+}
+
+/* Is anything there by one of the component's names?  It need not be in order. */
+static ComponentAnswer
+look_for_file(const char *directory, const pg_uuid_t *id, char *problem)
+{
+	static const char *const names[] = {SETTLED, NEW, SETTLED};
+	char		path[MAXPGPATH];
+	struct stat st;
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (!file_path(directory, id, names[i], path))
+			return no_directory(problem);
+		if (lstat(path, &st) == 0)
+			return COMPONENT_OK;
+		if (errno != ENOENT)
+			return failed(problem, "stat", path);
+	}
+	return COMPONENT_ABSENT;
+}
+
 static ComponentAnswer
 destroy_in(const char *directory, const pg_uuid_t *id, char *problem)
 {
@@ -447,20 +482,30 @@ destroy_in(const char *directory, const pg_uuid_t *id, char *problem)
 
 	if (!file_path(directory, id, GONE, path) || !fan_path(directory, id, fan))
 		return no_directory(problem);
-	if (tombstone == COMPONENT_FAILED || !make_directories(directory, id, problem))
+	if (tombstone == COMPONENT_FAILED || !sync_directory(directory, problem) || !make_directory(fan, problem))
 		return COMPONENT_FAILED;
 	if (tombstone == COMPONENT_ABSENT && write_new(path, NULL, 0, problem) != COMPONENT_OK)
 		return COMPONENT_FAILED;
 	answer = erase(directory, id, problem);
 	if (answer == COMPONENT_FAILED || !sync_directory(fan, problem))
 		return COMPONENT_FAILED;
-	return answer == COMPONENT_ABSENT && tombstone == COMPONENT_DESTROYED ? COMPONENT_DESTROYED : answer;
+	return answer;
 }
 
-/* In each place; one that is no more a directory of this machine has nothing to destroy. */
+/*
+ * In each place.  One that was not found anywhere, and has no tombstone of an earlier
+ * destruction, may be where we cannot look: nothing is left then that a second call
+ * would take for one, unless it is given up as lost.
+ *
+ * Where new ones go must be there, and comes last: its tombstone says that what the
+ * row's place held is gone.
+ */
 static ComponentAnswer
-destroy(const pg_uuid_t *id, const char *location, char *problem)
+destroy(const pg_uuid_t *id, const char *location, bool lost, char *problem)
 {
+	bool		there[2] = {false, false};
+	bool		any = lost;
+	bool		tombstone = false;
 	ComponentAnswer result = COMPONENT_ABSENT;
 	Places		places;
 
@@ -469,18 +514,33 @@ destroy(const pg_uuid_t *id, const char *location, char *problem)
 		return no_directory(problem);
 	for (int i = 0; i < places.n; i++)
 	{
-		struct stat st;
-		ComponentAnswer answer;
+		ComponentAnswer answer = look_for_directory(places.paths[i], problem);
+		ComponentAnswer file;
 
-		if (i > 0 && lstat(places.paths[i], &st) != 0 && errno == ENOENT)
+		if (answer == COMPONENT_FAILED || (answer == COMPONENT_ABSENT && i == 0))
+			return COMPONENT_FAILED;
+		there[i] = answer == COMPONENT_OK;
+		if (!there[i])
 			continue;
-		answer = destroy_in(places.paths[i], id, problem);
+		answer = find_tombstone(places.paths[i], id, problem);
+		file = look_for_file(places.paths[i], id, problem);
+		if (answer == COMPONENT_FAILED || file == COMPONENT_FAILED)
+			return COMPONENT_FAILED;
+		tombstone |= answer == COMPONENT_DESTROYED;
+		any |= file == COMPONENT_OK;
+	}
+	if (!any && !tombstone)
+		return COMPONENT_ABSENT;
+	for (int i = places.n; i-- > 0;)
+	{
+		ComponentAnswer answer = there[i] ? destroy_in(places.paths[i], id, problem) : COMPONENT_ABSENT;
+
 		if (answer == COMPONENT_FAILED)
 			return answer;
-		if (answer == COMPONENT_OK || result == COMPONENT_ABSENT)
+		if (answer == COMPONENT_OK)
 			result = answer;
 	}
-	return result;
+	return result == COMPONENT_ABSENT && tombstone ? COMPONENT_DESTROYED : result;
 }
 
 /* --- after the transaction -------------------------------------------------------------------- */

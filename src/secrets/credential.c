@@ -10,7 +10,9 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
@@ -27,7 +29,9 @@ PG_FUNCTION_INFO_V1(bulwark_credential_unfreeze);
 #define KIND_MAX_LEN	63
 #define REASON_MAX_LEN	1000
 #define VALUE_MAX_LEN	65536
+#define INTERVAL_MAX_YEARS	100
 #define CONTEXT_LEN		(UUID_LEN + 4)
+#define HINT_FREEZE		"bulwark.credential_freeze() waits for nobody."
 
 /* --- who ---------------------------------------------------------------------------- */
 
@@ -125,6 +129,28 @@ is_positive(const Interval *interval, bool zero_too)
 														  IntervalPGetDatum(&zero)));
 
 	return order > 0 || (zero_too && order == 0);
+}
+
+static bool
+is_beyond(int64 value, int64 limit)
+{
+	return value > limit || value < -limit;
+}
+
+/*
+ * Each part by itself, for they are added to a time one after the other: a sum that
+ * is small may be on its way through what no timestamp can hold.
+ */
+static void
+check_interval(const Interval *interval, bool zero_too, const char *what)
+{
+	const int64 days = INTERVAL_MAX_YEARS * INT64CONST(366);
+
+	if (!is_positive(interval, zero_too))
+		refuse_argument(what, zero_too ? "not be negative" : "be more than nothing");
+	if (is_beyond(interval->month, INTERVAL_MAX_YEARS * MONTHS_PER_YEAR) ||
+		is_beyond(interval->day, days) || is_beyond(interval->time, days * USECS_PER_DAY))
+		refuse_argument(what, psprintf("be at most %d years", INTERVAL_MAX_YEARS));
 }
 
 /* --- values ---------------------------------------------------------------------------- */
@@ -263,8 +289,7 @@ bulwark_credential_create(PG_FUNCTION_ARGS)
 	value = value_argument(fcinfo, 2);
 	if (!PG_ARGISNULL(3))
 	{
-		if (!is_positive(PG_GETARG_INTERVAL_P(3), false))
-			refuse_argument("rotate_every", "be more than nothing");
+		check_interval(PG_GETARG_INTERVAL_P(3), false, "rotate_every");
 		rotate_every.value = PG_GETARG_DATUM(3);
 	}
 	by = caller_name();
@@ -305,6 +330,7 @@ bulwark_credential_rotate(PG_FUNCTION_ARGS)
 {
 	Credential	credential;
 	TrustedScope scope;
+	LockWait	wait;
 	text	   *value;
 	Arg			overlap = {INTERVALOID};
 	char	   *by;
@@ -316,10 +342,10 @@ bulwark_credential_rotate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("overlap must not be null")));
 	overlap.value = PG_GETARG_DATUM(2);
-	if (!is_positive(PG_GETARG_INTERVAL_P(2), true))
-		refuse_argument("overlap", "not be negative");
+	check_interval(PG_GETARG_INTERVAL_P(2), true, "overlap");
 	by = caller_name();
 
+	LockWaitBegin(&wait, HINT_FREEZE);
 	TrustedBegin(&scope);
 	lock_credential(&credential);
 	(void) AdminRead("SELECT pg_catalog.max(version) + 1 FROM bulwark_internal.credential_versions WHERE credential_id = $1",
@@ -332,6 +358,7 @@ bulwark_credential_rotate(PG_FUNCTION_ARGS)
 	insert_version(&credential.credential_id, version,
 				   seal_value(&credential.tenant_id, &credential.credential_id, version, value), by);
 	TrustedEnd(&scope);
+	LockWaitEnd(&wait);
 
 	AuditAdmin("credential_rotate", "credential", UuidText(&credential.credential_id), &credential.tenant_id,
 			   "version", psprintf("%d", version), NULL);
@@ -368,12 +395,14 @@ bulwark_credential_revoke(PG_FUNCTION_ARGS)
 {
 	Credential	credential;
 	TrustedScope scope;
+	LockWait	wait;
 	char	   *reason;
 	int32		version = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 
 	find_managed(ArgUuid(fcinfo, 0, "credential_id"), &credential);
 	reason = text_argument(fcinfo, 1, "reason", REASON_MAX_LEN);
 
+	LockWaitBegin(&wait, HINT_FREEZE);
 	TrustedBegin(&scope);
 	lock_credential(&credential);
 	expire_versions(&credential, false);
@@ -386,10 +415,18 @@ bulwark_credential_revoke(PG_FUNCTION_ARGS)
 		AdminExec("UPDATE bulwark_internal.credentials SET revoked_at = pg_catalog.clock_timestamp() WHERE credential_id = $1",
 				  ARGS(UuidArg(&credential.credential_id)));
 	TrustedEnd(&scope);
+	LockWaitEnd(&wait);
 
 	AuditAdmin("credential_revoke", "credential", UuidText(&credential.credential_id), &credential.tenant_id,
 			   "reason", reason, "version", version == 0 ? NULL : psprintf("%d", version), NULL);
 	PG_RETURN_VOID();
+}
+
+/* bulwark_admin and bulwark_keys, whatever identity is in force. */
+static bool
+is_operator(void)
+{
+	return HasClusterRole(GetUserId(), ROLE_ADMIN) || HasClusterRole(GetUserId(), ROLE_KEYS);
 }
 
 static void
@@ -408,21 +445,53 @@ bulwark_credential_freeze(PG_FUNCTION_ARGS)
 	TrustedScope scope;
 	char	   *reason;
 	char	   *by;
+	Arg			by_operator = {BOOLOID, BoolGetDatum(is_operator()), false};
 
 	require_manager(tenant_id, ROLE_KEYS);
 	reason = text_argument(fcinfo, 1, "reason", REASON_MAX_LEN);
 	by = caller_name();
 
+	/* a row of its own: whoever else freezes or unfreezes holds nobody up */
 	TrustedBegin(&scope);
 	require_tenant(tenant_id);
-	AdminExec("INSERT INTO bulwark_internal.credential_freezes (tenant_id, reason, frozen_by) VALUES ($1, $2, $3) "
-			  "ON CONFLICT (tenant_id) DO UPDATE SET reason = excluded.reason, frozen_by = excluded.frozen_by, "
-			  "frozen_at = excluded.frozen_at",
-			  ARGS(UuidArg(tenant_id), TextArg(reason), TextArg(by)));
+	AdminExec("INSERT INTO bulwark_internal.credential_freezes (tenant_id, reason, frozen_by, by_operator) VALUES ($1, $2, $3, $4)",
+			  ARGS(UuidArg(tenant_id), TextArg(reason), TextArg(by), by_operator));
 	TrustedEnd(&scope);
 
 	AuditAdmin("credential_freeze", "tenant", UuidText(tenant_id), tenant_id, "reason", reason, NULL);
 	PG_RETURN_VOID();
+}
+
+/* On disk before anything is unfrozen, whatever becomes of the transaction. */
+static void
+record_unfreeze(const pg_uuid_t *tenant_id, const char *reason)
+{
+	AuditEvent	event = {
+		.action = "configuration",
+		.entity_type = "tenant",
+		.entity_id = UuidText(tenant_id),
+		.tenant_id = tenant_id,
+		.durability = AUDIT_DURABLE,
+		.detail = AuditDetail("operation", "credential_unfreeze", "step", "asked for", "reason", reason, NULL)
+	};
+
+	AuditEmit(&event);
+}
+
+/*
+ * Lifted freezes stay as rows until the next unfreeze: by them credential_use() knows
+ * the transaction that has lifted one.
+ */
+static uint64
+lift_freezes(const pg_uuid_t *tenant_id, bool operators_too)
+{
+	Arg			everyone = {BOOLOID, BoolGetDatum(operators_too), false};
+
+	AdminExec("DELETE FROM bulwark_internal.credential_freezes WHERE tenant_id = $1 AND lifted_at IS NOT NULL",
+			  ARGS(UuidArg(tenant_id)));
+	return AdminExec("UPDATE bulwark_internal.credential_freezes SET lifted_at = pg_catalog.clock_timestamp() "
+					 "WHERE tenant_id = $1 AND lifted_at IS NULL AND ($2 OR NOT by_operator)",
+					 ARGS(UuidArg(tenant_id), everyone));
 }
 
 Datum
@@ -430,17 +499,34 @@ bulwark_credential_unfreeze(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *tenant_id = ArgUuid(fcinfo, 0, "tenant_id");
 	TrustedScope scope;
+	LockWait	wait;
+	bool		by_operator = is_operator();
 	char	   *reason;
 
 	require_manager(tenant_id, ROLE_KEYS);
 	reason = text_argument(fcinfo, 1, "reason", REASON_MAX_LEN);
 
 	TrustedBegin(&scope);
-	if (AdminExec("DELETE FROM bulwark_internal.credential_freezes WHERE tenant_id = $1", ARGS(UuidArg(tenant_id))) == 0)
+	if (!by_operator &&
+		AdminReadBool("SELECT pg_catalog.count(*) > 0 FROM bulwark_internal.credential_freezes "
+					  "WHERE tenant_id = $1 AND lifted_at IS NULL AND by_operator", ARGS(UuidArg(tenant_id))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to unfreeze the tenant's credentials"),
+				 errdetail("They were frozen by " ROLE_ADMIN " or " ROLE_KEYS ", who alone unfreeze them.")));
+	if (!AdminReadBool("SELECT pg_catalog.count(*) > 0 FROM bulwark_internal.credential_freezes "
+					   "WHERE tenant_id = $1 AND lifted_at IS NULL", ARGS(UuidArg(tenant_id))))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the tenant's credentials are not frozen")));
 	TrustedEnd(&scope);
+	record_unfreeze(tenant_id, reason);
+
+	LockWaitBegin(&wait, HINT_FREEZE);
+	TrustedBegin(&scope);
+	lift_freezes(tenant_id, by_operator);
+	TrustedEnd(&scope);
+	LockWaitEnd(&wait);
 
 	AuditAdmin("credential_unfreeze", "tenant", UuidText(tenant_id), tenant_id, "reason", reason, NULL);
 	PG_RETURN_VOID();
@@ -453,9 +539,48 @@ typedef struct Usable
 	pg_uuid_t	credential_id;
 	int32		version;
 	bool		honey;
-	char		state;			/* a active or retiring, r revoked, f frozen */
+	char		state;			/* a active or retiring, r revoked, f frozen, u not so until committed */
 	bytea	   *value;
 } Usable;
+
+/*
+ * Has this transaction lifted a freeze?  What it does itself to allow a use counts
+ * once it is committed: else it could be rolled back, and nobody would see it.
+ */
+static bool
+lifted_here(ArrayType *lifts)
+{
+	Datum	   *xmins;
+	int			n;
+
+	deconstruct_array(lifts, XIDOID, sizeof(TransactionId), true, TYPALIGN_INT, &xmins, NULL, &n);
+	for (int i = 0; i < n; i++)
+		if (TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmins[i])))
+			return true;
+	return false;
+}
+
+/*
+ * The latest versions of the rows say who wrote them.  A tenant that was suspended,
+ * or a version that had retired, may owe its use to a change of ours.
+ */
+static char
+committed_state(char state)
+{
+	bool		isnull;
+	Datum		lifts = AdminResult(0, 6, &isnull);
+
+	if (!isnull && lifted_here(DatumGetArrayTypeP(lifts)))
+		return 'f';
+	for (int column = 7; column <= 8; column++)
+	{
+		Datum		xmin = AdminResult(0, column, &isnull);
+
+		if (!isnull && TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin)))
+			return 'u';
+	}
+	return state;
+}
 
 /* The version that is asked for (0: the active one); false: there is none. */
 static bool
@@ -471,10 +596,17 @@ find_usable(const pg_uuid_t *tenant_id, const char *name, int32 version, Usable 
 	found = AdminRead("SELECT c.credential_id, v.version, c.honey, "
 					  "CASE WHEN c.revoked_at IS NOT NULL OR v.revoked_at IS NOT NULL "
 					  "OR v.retires_at <= pg_catalog.clock_timestamp() THEN 'r' "
-					  "WHEN f.tenant_id IS NOT NULL THEN 'f' ELSE 'a' END::\"char\", v.value "
+					  "WHEN f.frozen THEN 'f' ELSE 'a' END::\"char\", v.value, f.lifts, "
+					  "CASE WHEN t.created_at < pg_catalog.now() THEN t.xmin END, "
+					  "CASE WHEN v.created_at < pg_catalog.now() AND v.retires_at IS NULL AND EXISTS (SELECT FROM "
+					  "bulwark_internal.credential_versions n WHERE n.credential_id = v.credential_id AND n.version > v.version) "
+					  "THEN v.xmin END "
 					  "FROM bulwark_internal.credentials c "
+					  "JOIN bulwark_internal.tenants t ON t.tenant_id = c.tenant_id "
 					  "JOIN bulwark_internal.credential_versions v USING (credential_id) "
-					  "LEFT JOIN bulwark_internal.credential_freezes f ON f.tenant_id = c.tenant_id "
+					  "CROSS JOIN LATERAL (SELECT pg_catalog.bool_or(lifted_at IS NULL) AS frozen, "
+					  "pg_catalog.array_agg(o.xmin) FILTER (WHERE lifted_at IS NOT NULL) AS lifts "
+					  "FROM bulwark_internal.credential_freezes o WHERE o.tenant_id = c.tenant_id) f "
 					  "WHERE c.tenant_id = $1 AND c.name = $2 AND $3 IN (0, v.version) "
 					  "ORDER BY c.revoked_at DESC NULLS FIRST, v.revoked_at IS NOT NULL, v.retires_at IS NOT NULL, v.version DESC "
 					  "LIMIT 1",
@@ -487,6 +619,8 @@ find_usable(const pg_uuid_t *tenant_id, const char *name, int32 version, Usable 
 		usable->state = DatumGetChar(AdminResult(0, 4, NULL));
 		value = AdminResult(0, 5, &isnull);
 		usable->value = isnull ? NULL : DatumGetByteaPP(value);
+		if (usable->state == 'a')
+			usable->state = committed_state(usable->state);
 	}
 	TrustedEnd(&scope);
 	return found;
@@ -496,7 +630,7 @@ find_usable(const pg_uuid_t *tenant_id, const char *name, int32 version, Usable 
 BW_NORETURN static void
 refuse_state(const Usable *usable)
 {
-	const char *state = usable->state == 'f' ? "frozen" : "revoked";
+	const char *state = usable->state == 'r' ? "revoked" : usable->state == 'f' ? "frozen" : "not usable yet";
 	AuditEvent	event = {
 		.action = "denied",
 		.entity_type = "credential",
@@ -508,7 +642,9 @@ refuse_state(const Usable *usable)
 	AuditEmit(&event);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the credential is %s", state)));
+			 errmsg("the credential is %s", state),
+			 usable->state == 'r' ? 0 :
+			 errdetail("What the transaction itself does to allow the use counts once it is committed.")));
 }
 
 /*

@@ -5,10 +5,11 @@
  *		made from a query, a column rewritten, over a value that is opened.
  *
  *		Two guards share the work.  The definition is read as the catalogs have it,
- *		through views, operators and the bodies of SQL functions, and refused for
- *		everybody.  What a definition does not show (a body in another language that
- *		makes up its statement) is refused when it runs: nothing is opened while such
- *		a command is at work.
+ *		through views, operators and the bodies of functions, and refused for
+ *		everybody.  A body in a language that we do not read calls whatever has a name
+ *		that is a word of it.  What a definition does not show (a body that makes up its
+ *		statement) is refused when it runs: nothing is opened while such a command is
+ *		at work, nor (kept_function.c) within a function that such a definition calls.
  */
 #include "secrets/values.h"
 
@@ -22,7 +23,6 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_operator.h"
@@ -57,6 +57,7 @@ typedef struct Walk
 {
 	List	   *functions;
 	List	   *relations;
+	bool		unread_too;		/* a body that is not read counts as one that opens */
 } Walk;
 
 static object_access_hook_type prev_object_access = NULL;
@@ -95,6 +96,22 @@ any_function_opens(const char *name, Walk *walk)
 	return result;
 }
 
+static bool
+any_operator_opens(const char *name, Walk *walk)
+{
+	CatCList   *operators = SearchSysCacheList1(OPERNAMENSP, CStringGetDatum(name));
+	List	   *codes = NIL;
+	ListCell   *lc;
+
+	for (int i = 0; i < operators->n_members; i++)
+		codes = lappend_oid(codes, ((Form_pg_operator) GETSTRUCT(&operators->members[i]->tuple))->oprcode);
+	ReleaseSysCacheList(operators);
+	foreach(lc, codes)
+		if (function_opens(lfirst_oid(lc), walk))
+			return true;
+	return false;
+}
+
 static bool view_opens(Oid relid, Walk *walk);
 
 /*
@@ -110,20 +127,9 @@ raw_opens(Node *node, void *arg)
 		return false;
 	if (IsA(node, FuncCall) && any_function_opens(strVal(llast(((FuncCall *) node)->funcname)), walk))
 		return true;
-	if (IsA(node, A_Expr) && ((A_Expr *) node)->name != NIL)
-	{
-		char	   *name = strVal(llast(((A_Expr *) node)->name));
-		CatCList   *operators = SearchSysCacheList1(OPERNAMENSP, CStringGetDatum(name));
-		List	   *codes = NIL;
-		ListCell   *lc;
-
-		for (int i = 0; i < operators->n_members; i++)
-			codes = lappend_oid(codes, ((Form_pg_operator) GETSTRUCT(&operators->members[i]->tuple))->oprcode);
-		ReleaseSysCacheList(operators);
-		foreach(lc, codes)
-			if (lfirst_oid(lc) >= FirstNormalObjectId && function_opens(lfirst_oid(lc), walk))
-				return true;
-	}
+	if (IsA(node, A_Expr) && ((A_Expr *) node)->name != NIL &&
+		any_operator_opens(strVal(llast(((A_Expr *) node)->name)), walk))
+		return true;
 	if (IsA(node, RangeVar))
 	{
 		Oid			relid = RangeVarGetRelid((RangeVar *) node, NoLock, true);
@@ -134,28 +140,66 @@ raw_opens(Node *node, void *arg)
 	return raw_expression_tree_walker(node, raw_opens, arg);
 }
 
-/* Does the source have one of the names as a word?  For languages that we do not read. */
+/* Does a function or view of that name, in whichever schema, open one? */
 static bool
-source_names_opener(const char *source)
+word_opens(const char *word, Walk *walk)
 {
-	char		word[NAMEDATALEN];
-	int			len = 0;
+	CatCList   *relations;
+	List	   *oids = NIL;
+	ListCell   *lc;
 
-	for (const char *p = source;; p++)
+	if (is_opener_name(word) || any_function_opens(word, walk))
+		return true;
+	relations = SearchSysCacheList1(RELNAMENSP, CStringGetDatum(word));
+	for (int i = 0; i < relations->n_members; i++)
+		oids = lappend_oid(oids, ((Form_pg_class) GETSTRUCT(&relations->members[i]->tuple))->oid);
+	ReleaseSysCacheList(relations);
+	foreach(lc, oids)
+		if (view_opens(lfirst_oid(lc), walk))
+			return true;
+	return false;
+}
+
+/*
+ * For languages that we do not read: may any word of the source be the name of what
+ * opens one, and any run of operator characters an operator that does?  As it stands
+ * and in lower case.
+ */
+static bool
+source_opens(const char *source, Walk *walk)
+{
+	static const char symbols[] = "+-*/<>=~!@#%^&|`?";
+
+	check_stack_depth();
+	for (const char *p = source; *p != '\0';)
 	{
-		if (isalnum((unsigned char) *p) || *p == '_' || IS_HIGHBIT_SET(*p))
+		char		word[NAMEDATALEN];
+		char		lower[NAMEDATALEN];
+		bool		symbol = strchr(symbols, *p) != NULL;
+		int			len = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		for (; *p != '\0'; p++)
 		{
+			bool		letter = isalnum((unsigned char) *p) || *p == '_' || *p == '$' || IS_HIGHBIT_SET(*p);
+
+			if (symbol ? strchr(symbols, *p) == NULL : !letter)
+				break;
 			if (len < NAMEDATALEN - 1)
-				word[len++] = pg_ascii_tolower((unsigned char) *p);
+				word[len++] = *p;
+		}
+		if (len == 0)
+		{
+			p++;
 			continue;
 		}
 		word[len] = '\0';
-		if (is_opener_name(word))
+		for (int i = 0; i <= len; i++)
+			lower[i] = pg_ascii_tolower((unsigned char) word[i]);
+		if (symbol ? any_operator_opens(word, walk) : word_opens(lower, walk) || (strcmp(word, lower) != 0 && word_opens(word, walk)))
 			return true;
-		len = 0;
-		if (*p == '\0')
-			return false;
 	}
+	return false;
 }
 
 static bool
@@ -212,7 +256,7 @@ function_opens(Oid oid, Walk *walk)
 		result = sql_body_opens(proc, walk);
 	else if (form->prolang != ClanguageId && form->prolang != INTERNALlanguageId &&
 			 attribute_text(PROCOID, proc, Anum_pg_proc_prosrc, &source))
-		result = source_names_opener(source);
+		result = walk->unread_too || source_opens(source, walk);
 	ReleaseSysCache(proc);
 	return result;
 }
@@ -288,9 +332,17 @@ node_opens(Node *node, Walk *walk)
 static bool
 opens(Node *node)
 {
-	Walk		walk = {NIL, NIL};
+	Walk		walk = {0};
 
 	return node_opens(node, &walk);
+}
+
+bool
+DerivedUnread(Oid function)
+{
+	Walk		walk = {.unread_too = true};
+
+	return function_opens(function, &walk);
 }
 
 /* expression_opens(expression): what is stored already. */
@@ -392,36 +444,50 @@ check_default(Oid relid, int attnum)
 		refuse("a default or generated column");
 }
 
-/* A function that is replaced may stand in definitions that keep what it gives. */
+/*
+ * Does an expression of that catalog's rows open one, and through that function?  All
+ * are looked at: bodies that are text depend on nothing that the catalogs tell.
+ */
+static bool
+catalog_keeps(Oid classid, const AttrNumber trees[2], Oid function)
+{
+	Relation	catalog = table_open(classid, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	bool		result = false;
+
+	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		for (int i = 0; !result && i < 2 && trees[i] != 0; i++)
+		{
+			Walk		walk = {0};
+			bool		isnull;
+			Datum		tree = heap_getattr(tuple, trees[i], RelationGetDescr(catalog), &isnull);
+
+			result = !isnull && node_opens(stringToNode(TextDatumGetCString(tree)), &walk) &&
+				list_member_oid(walk.functions, function);
+		}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return result;
+}
+
+/* A function that is made, replaced or renamed may be called, by whatever way, in
+ * definitions that keep what it gives. */
 static void
 check_function_users(Oid oid)
 {
-	Relation	catalog;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		used = false;
-	Walk		walk = {NIL, NIL};
+	static const AttrNumber defaults[2] = {Anum_pg_attrdef_adbin, 0};
+	Walk		walk = {0};
+	bool		keeps;
 
-	catalog = table_open(DependRelationId, AccessShareLock);
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
-	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, keys);
-	while (!used && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		used = form->classid == AttrDefaultRelationId || form->classid == ConstraintRelationId ||
-			form->classid == StatisticExtRelationId ||
-			(form->classid == RelationRelationId && get_rel_relkind(form->objid) == RELKIND_INDEX);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	if (!used)
-		return;
 	/* the row that the command has just made is there to be read */
 	CommandCounterIncrement();
-	if (function_opens(oid, &walk))
+	if (!function_opens(oid, &walk))
+		return;
+	keeps = catalog_keeps(AttrDefaultRelationId, defaults, oid);
+	for (int i = 0; !keeps && i < lengthof(definitions); i++)
+		keeps = catalog_keeps(definitions[i].classid, definitions[i].trees, oid);
+	if (keeps)
 		refuse("an index, statistics object, default or constraint");
 }
 
@@ -440,7 +506,7 @@ derived_object_access(ObjectAccessType access, Oid classid, Oid objectid, int su
 		check_default(objectid, subid);
 	else if (classid == StatisticExtRelationId || classid == ConstraintRelationId)
 		check_definition(classid, objectid);
-	else if (classid == ProcedureRelationId && access == OAT_POST_CREATE)
+	else if (classid == ProcedureRelationId)
 		check_function_users(objectid);
 }
 
@@ -473,7 +539,7 @@ query_opens(Node *query)
 static bool
 rewrite_opens(AlterTableStmt *stmt)
 {
-	Walk		walk = {NIL, NIL};
+	Walk		walk = {0};
 	ListCell   *lc;
 
 	foreach(lc, stmt->cmds)
@@ -490,7 +556,7 @@ rewrite_opens(AlterTableStmt *stmt)
 static bool
 check_command(Node *stmt)
 {
-	Walk		walk = {NIL, NIL};
+	Walk		walk = {0};
 	Oid			relid;
 
 	switch (nodeTag(stmt))
@@ -561,11 +627,17 @@ DerivedRefuse(void)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a value is not decrypted by a command that keeps what it computes"),
 				 errhint(HINT_BLIND_INDEX)));
+	if (KeptFunctionRuns())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a value is not decrypted within a function that an index, statistics object, default or constraint calls"),
+				 errhint(HINT_BLIND_INDEX)));
 }
 
 void
 DerivedInit(void)
 {
+	KeptFunctionInit();
 	prev_object_access = object_access_hook;
 	object_access_hook = derived_object_access;
 	prev_ProcessUtility = ProcessUtility_hook;

@@ -75,7 +75,7 @@ bulwark_tenant_key_rotate(PG_FUNCTION_ARGS)
 	TrustedScope scope;
 	int32		version;
 
-	TenantKeysLock(tenant_id);
+	TenantKeysLockBounded(tenant_id);
 	TrustedBegin(&scope);
 	(void) TenantSlug(tenant_id);
 	require_keys_alive(tenant_id);
@@ -103,7 +103,7 @@ bulwark_tenant_key_minimum(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("version must not be null")));
 	version = PG_GETARG_INT32(1);
 
-	TenantKeysLock(tenant_id);
+	TenantKeysLockBounded(tenant_id);
 	TrustedBegin(&scope);
 	(void) TenantSlug(tenant_id);
 	if (version < 1 ||

@@ -20,6 +20,7 @@
 #define MAX_HOLDS		8
 #define PENDING_US		(INT64CONST(7) * USECS_PER_DAY)
 #define NOW_WORD		"immediately"
+#define LOST_WORD		"lost"
 
 static TenantKeyHold holds[MAX_HOLDS];
 static int	nholds = 0;
@@ -60,6 +61,7 @@ typedef struct Destruction
 	int			ncomponents;
 	ComponentPlace *components;
 	const char **answers;
+	bool		lost;			/* what is not there is given up */
 	bool		complete;
 } Destruction;
 
@@ -163,7 +165,7 @@ destroy_each(Destruction *destruction)
 	{
 		bool		done;
 
-		destruction->answers[i] = ComponentDestroy(&destruction->components[i], &done);
+		destruction->answers[i] = ComponentDestroy(&destruction->components[i], destruction->lost, &done);
 		destruction->complete &= done;
 	}
 }
@@ -210,7 +212,7 @@ destroy(Destruction *destruction, AuditDurability durability)
 		ereport(WARNING,
 				(errmsg("not every component of the keys of tenant %s could be destroyed", UuidText(destruction->tenant_id)),
 				 errdetail("The keys are of no use; the receipt says what each provider answered."),
-				 errhint("Call bulwark.tenant_key_destroy() again when the provider is there, or leave it to the worker.")));
+				 errhint("Call bulwark.tenant_key_destroy() again when the provider is there, or leave it to the worker. Components that are lost for good are given up by confirming with the tenant's slug, a blank and \"lost\".")));
 	AuditAdmin("tenant_key_destroy", "tenant", UuidText(destruction->tenant_id), destruction->tenant_id,
 			   "state", destruction->complete ? "destroyed" : "incomplete",
 			   "receipt", DatumGetCString(DirectFunctionCall1(jsonb_out, result)), NULL);
@@ -219,10 +221,14 @@ destroy(Destruction *destruction, AuditDurability durability)
 
 /* --- the request -------------------------------------------------------------------------------- */
 
-/* True: at once.  The tenant's slug confirms; the word asks for no delay. */
+/* True: at once.  The tenant's slug confirms; the words ask for no delay, and give up
+ * what is not there. */
 static bool
-check_confirmation(const char *confirm, const char *slug, bool immediately)
+check_confirmation(const char *confirm, const char *slug, bool immediately, bool *lost)
 {
+	*lost = strcmp(confirm, psprintf("%s " LOST_WORD, slug)) == 0;
+	if (*lost)
+		return true;
 	if (strcmp(confirm, slug) == 0)
 		return immediately;
 	if (strcmp(confirm, NOW_WORD) == 0 || strcmp(confirm, psprintf("%s " NOW_WORD, slug)) == 0)
@@ -271,10 +277,10 @@ bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 	Datum		done_receipt = (Datum) 0;
 	TrustedScope scope;
 
-	TenantKeysLock(destruction.tenant_id);
+	TenantKeysLockBounded(destruction.tenant_id);
 	TrustedBegin(&scope);
 	destruction.slug = TenantSlug(destruction.tenant_id);
-	immediately = check_confirmation(confirm, destruction.slug, ArgBool(fcinfo, 2));
+	immediately = check_confirmation(confirm, destruction.slug, ArgBool(fcinfo, 2), &destruction.lost);
 	ask_holds(destruction.tenant_id);
 	done = request(&destruction, immediately, &done_receipt);
 	find_components(&destruction);
@@ -296,7 +302,7 @@ bulwark_tenant_key_destroy_cancel(PG_FUNCTION_ARGS)
 	TrustedScope scope;
 	uint64		rows;
 
-	TenantKeysLock(tenant_id);
+	TenantKeysLockBounded(tenant_id);
 	TrustedBegin(&scope);
 	(void) TenantSlug(tenant_id);
 	rows = AdminExec("DELETE FROM bulwark_internal.tenant_key_destructions"
@@ -313,7 +319,10 @@ bulwark_tenant_key_destroy_cancel(PG_FUNCTION_ARGS)
 
 /* --- when the time is up ------------------------------------------------------------------------- */
 
-/* In a worker, for which the record cannot be waited: it would write it itself. */
+/*
+ * In a worker, for which the record cannot be waited: it would write it itself.  One of
+ * those that are due, by chance, so that one that cannot be finished holds none up.
+ */
 void
 TenantKeysUpkeep(void)
 {
@@ -323,7 +332,7 @@ TenantKeysUpkeep(void)
 
 	TrustedBegin(&scope);
 	n = AdminRead("SELECT tenant_id, requested_at, due_at FROM bulwark_internal.tenant_key_destructions"
-				  " WHERE receipt IS NULL AND due_at <= pg_catalog.now() ORDER BY due_at LIMIT 1", 0, NULL);
+				  " WHERE receipt IS NULL AND due_at <= pg_catalog.now() ORDER BY pg_catalog.random() LIMIT 1", 0, NULL);
 	if (n > 0)
 	{
 		destruction.tenant_id = DatumGetUUIDP(AdminResult(0, 1, NULL));

@@ -25,7 +25,9 @@ typedef enum ComponentAnswer
 /*
  * Where components are kept.  put() returns when the component would survive a
  * crash, and refuses one that is there.  destroy() leaves a tombstone for good,
- * durable before the component goes; done again, it answers the same.
+ * durable before the component goes; done again, it answers COMPONENT_DESTROYED.  One
+ * that is not there and has no tombstone may be where we cannot look: COMPONENT_ABSENT,
+ * and no tombstone, unless it is given up as lost.
  */
 typedef struct ComponentProvider
 {
@@ -37,7 +39,7 @@ typedef struct ComponentProvider
 							char location[MAXPGPATH], char *problem);
 	ComponentAnswer (*get) (const pg_uuid_t *id, const char *location,
 							uint8 component[COMPONENT_LEN], char *problem);
-	ComponentAnswer (*destroy) (const pg_uuid_t *id, const char *location, char *problem);
+	ComponentAnswer (*destroy) (const pg_uuid_t *id, const char *location, bool lost, char *problem);
 	/* Its transaction has committed, or not; must not fail.  May be NULL. */
 	void		(*settle) (const pg_uuid_t *id, const char *location);
 	void		(*discard) (const pg_uuid_t *id, const char *location);
@@ -67,8 +69,9 @@ typedef struct ComponentPlace
 extern void ComponentMake(ComponentPlace *place, uint8 component[COMPONENT_LEN]);
 /* Fetch it: true, or false if it is destroyed; 55000 for all else. */
 extern bool ComponentFetch(const ComponentPlace *place, uint8 component[COMPONENT_LEN]);
-/* What the provider answers to destroying it, in words; *done: it is. */
-extern const char *ComponentDestroy(const ComponentPlace *place, bool *done);
+/* What the provider answers to destroying it, in words; *done: it is, or it was not
+ * there and is given up as lost. */
+extern const char *ComponentDestroy(const ComponentPlace *place, bool lost, bool *done);
 extern int64 ComponentSweep(TimestampTz before, bool (*in_use) (const pg_uuid_t *id));
 
 /* --- tenant_key.c: rows, and keys made of them ---------------------------------- */
@@ -108,6 +111,8 @@ extern void TenantKeyScan(const pg_uuid_t *tenant_id, KeyRowVisitor visit, void 
 
 /* Changes of a tenant's keys come one after the other, until the transaction ends. */
 extern void TenantKeysLock(const pg_uuid_t *tenant_id);
+/* The same for whoever administers them: 55P03 where another stays in the way. */
+extern void TenantKeysLockBounded(const pg_uuid_t *tenant_id);
 /* A new active key of that kind; the caller holds the lock, and has retired the
  * one before.  fresh: with a component of its own.  Its version. */
 extern int32 TenantKeyMake(const pg_uuid_t *tenant_id, KeyKind kind, bool fresh);

@@ -351,6 +351,16 @@ TenantKeysLock(const pg_uuid_t *tenant_id)
 	LockDatabaseObject(relid, hash_bytes(tenant_id->data, UUID_LEN), 0, ExclusiveLock);
 }
 
+void
+TenantKeysLockBounded(const pg_uuid_t *tenant_id)
+{
+	LockWait	wait;
+
+	LockWaitBegin(&wait, "bulwark.tenant_suspend() stops every use of the tenant's keys and waits for nobody.");
+	TenantKeysLock(tenant_id);
+	LockWaitEnd(&wait);
+}
+
 /* What a tenant has: the newest version of a kind, and the latest component. */
 typedef struct Inventory
 {

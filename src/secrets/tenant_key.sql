@@ -50,7 +50,7 @@ COMMENT ON FUNCTION bulwark.tenant_key_rotate(uuid, text) IS
 	'kind: data, what values are encrypted with from now on (the ones before decrypt until reencrypt() is through and tenant_key_minimum() is raised); '
 	'box, what clients seal to (what was sealed to the one before is refused from now on); '
 	'index, what blind_index() uses (indexes must be computed anew: values indexed before are not found). '
-	'Errors: 42704 no such tenant; 22023 no such kind; 22004 a NULL; 55000 no root key, nowhere to keep the component, or the tenant''s keys are destroyed. For bulwark_keys.';
+	'Errors: 42704 no such tenant; 22023 no such kind; 22004 a NULL; 55000 no root key, nowhere to keep the component, or the tenant''s keys are destroyed; 55P03 another transaction that makes or changes one stays open. For bulwark_keys.';
 
 CREATE FUNCTION bulwark.tenant_key_minimum(tenant_id uuid, version integer) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'bulwark_tenant_key_minimum';
@@ -58,7 +58,7 @@ REVOKE ALL ON FUNCTION bulwark.tenant_key_minimum(uuid, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.tenant_key_minimum(uuid, integer) TO bulwark_keys;
 COMMENT ON FUNCTION bulwark.tenant_key_minimum(uuid, integer) IS
 	'Use no data key of the tenant below that version: values under one do not decrypt from the next statement on. Lowered again, they do. '
-	'Errors: 42704 no such tenant; 22023 below 1 or above the active version; 22004 a NULL. For bulwark_keys.';
+	'Errors: 42704 no such tenant; 22023 below 1 or above the active version; 22004 a NULL; 55P03 another transaction that makes or changes a key stays open. For bulwark_keys.';
 
 CREATE FUNCTION bulwark.tenant_key_destroy(tenant_id uuid, confirm text, immediately boolean DEFAULT false) RETURNS jsonb
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'bulwark_tenant_key_destroy';
@@ -68,10 +68,11 @@ COMMENT ON FUNCTION bulwark.tenant_key_destroy(uuid, text, boolean) IS
 	'Destroy all keys of a tenant, and with them what is encrypted under them, in backups of the database too (cryptographic erasure, NIST SP 800-88). '
 	'confirm: the tenant''s slug; the keys are of no use from the next statement on and destroyed in 7 days, until when tenant_key_destroy_cancel() takes it back. '
 	'The slug, a blank and the word immediately (or that word alone, or immediately => true): at once. '
+	'The slug, a blank and the word lost: at once, and a component that is not there is given up. Without it, one that is not there and has no tombstone leaves the destruction incomplete. '
 	'Called again it goes on, or returns the receipt. Returns a receipt: tenant_id, tenant, state (pending, incomplete, destroyed), requested_at, due_at, at, keys, '
 	'providers (each with its component and its answer) and remains (what this does not reach). '
 	'What is destroyed outside the database stays destroyed if the transaction rolls back; the act is in the ledger all the same. '
-	'Errors: 42704 no such tenant; 22023 not confirmed; 22004 a NULL; 55000 the entry could not be made durable; whatever a hold raises. For bulwark_keys.';
+	'Errors: 42704 no such tenant; 22023 not confirmed; 22004 a NULL; 55000 the entry could not be made durable; 55P03 another transaction that makes or changes a key stays open; whatever a hold raises. For bulwark_keys.';
 
 CREATE FUNCTION bulwark.tenant_key_destroy_cancel(tenant_id uuid) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'bulwark_tenant_key_destroy_cancel';
@@ -79,7 +80,7 @@ REVOKE ALL ON FUNCTION bulwark.tenant_key_destroy_cancel(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.tenant_key_destroy_cancel(uuid) TO bulwark_keys;
 COMMENT ON FUNCTION bulwark.tenant_key_destroy_cancel(uuid) IS
 	'Take back a destruction of a tenant''s keys that is pending: they work again from the next statement on. '
-	'Errors: 42704 no such tenant; 55000 none is pending, or it is due; 22004 a NULL. For bulwark_keys.';
+	'Errors: 42704 no such tenant; 55000 none is pending, or it is due; 22004 a NULL; 55P03 another transaction that makes or changes a key stays open. For bulwark_keys.';
 
 CREATE FUNCTION bulwark.tenant_key_sweep() RETURNS bigint
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'bulwark_tenant_key_sweep';

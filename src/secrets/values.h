@@ -28,6 +28,17 @@ extern void PlainForget(Plain *plain);
 /* An opened value, SecretAlloc'd, as text of this database. */
 extern text *PlainToText(text *opened);
 
+/* --- derived.c ------------------------------------------------------------------- */
+
+/* Does the function, or one that it calls, have a body that is not read? */
+extern bool DerivedUnread(Oid function);
+
+/* --- kept_function.c ------------------------------------------------------------- */
+
+extern void KeptFunctionInit(void);
+/* Is one at work whose results are kept, and whose body does not show what it does? */
+extern bool KeptFunctionRuns(void);
+
 /* --- value.c --------------------------------------------------------------------- */
 
 /* The context that an argument gives, as it is bound; 22004 for NULL. */
