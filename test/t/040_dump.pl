@@ -46,10 +46,13 @@ my %restore = (
 	directory => sub { [ 'pg_restore', '-j2', '-e', '-d', $_[0], "$dir/$_[1]" ] });
 
 my $other = bulwark_node('other', key => $key);
-$other->append_conf('postgresql.conf', 'bulwark.ledger_decommission = on');
+# no worker that comes while the extension is dropped
+$other->append_conf('postgresql.conf', "bulwark.ledger_decommission = on\nbulwark.max_workers = 0");
 $_->append_conf('postgresql.conf', 'bulwark.restore = on') foreach $node, $other;
 $_->restart foreach $node, $other;
 $other->command_ok([ 'psql', '-XqAt', '-d', $other->connstr('postgres'), '-c', 'DROP EXTENSION bulwark' ], 'another cluster, whose bulwark has gone');
+$other->append_conf('postgresql.conf', 'bulwark.max_workers = 4');
+$other->reload;
 my $globals = "$dir/globals.sql";
 silent_ok([ 'pg_dumpall', '--globals-only', '--no-role-passwords', '-d', $node->connstr('postgres'), '-f', $globals ], 'pg_dumpall --globals-only');
 $other->psql('postgres', "\\i $globals", on_error_stop => 0);

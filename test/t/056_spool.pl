@@ -89,7 +89,7 @@ cmp_ok(entries("action = 'denied' AND db_role = 'app'"), '<', 2000, 'L28: few of
 note("the slowest of the waits took $slowest s");
 
 # --- one that is waited for, behind large ones ------------------------------------------
-$node->append_conf('postgresql.conf', 'bulwark.max_workers = 0');
+$node->append_conf('postgresql.conf', "bulwark.max_workers = 0\nbulwark.ledger_wait_timeout = '60s'");
 $node->reload;
 $node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'bulwark sealer'));
 # by another login: of the flood before, this window's are counted already
