@@ -244,6 +244,25 @@ bulwark_ledger_visible_support(PG_FUNCTION_ARGS)
 
 /* --- parts of the record ------------------------------------------------------- */
 
+/* Somebody changed the bytes, which is ledger_verify()'s to tell: what is no UTF-8 shows as question marks. */
+static char *
+legible(const bw_bytes *bytes)
+{
+	char	   *copy = pnstrdup((const char *) bytes->data, bytes->len);
+	char	   *end = copy + bytes->len;
+
+	for (char *p = copy; p < end;)
+	{
+		int			n = pg_utf_mblen((unsigned char *) p);
+
+		if (*p != '\0' && n <= end - p && pg_utf8_islegal((unsigned char *) p, n))
+			p += n;
+		else
+			*p++ = '?';
+	}
+	return copy;
+}
+
 text *
 LedgerText(const bw_bytes *bytes)
 {
@@ -251,7 +270,11 @@ LedgerText(const bw_bytes *bytes)
 
 	/* a database with SQL_ASCII may hold anything, and so may its entries */
 	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+	{
+		if (!pg_verify_mbstr(PG_UTF8, text, (int) bytes->len, true))
+			text = legible(bytes);
 		text = pg_any_to_server(text, (int) bytes->len, PG_UTF8);
+	}
 	if (text == (const char *) bytes->data)
 		return cstring_to_text_with_len((const char *) bytes->data, (int) bytes->len);
 	return cstring_to_text(text);

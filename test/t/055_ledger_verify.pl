@@ -240,6 +240,19 @@ my $named = join '|', '-', @ids[50, 60, 70, 71, 90];
 unlike($found, qr/^\S+ (?!(?:$named):)\S+: /m, 'L8: no other entry is');
 command_fails(\@online, 'L8: bulwarkctl refuses it');
 
+# a byte by which a text is no UTF-8 is an error of nothing else
+$found = tampered($pristine, sub {
+	my $leaf = $e{50}{leaf};
+	substr($leaf, 1 + index($leaf, 'public.t'), 1) = "\xff";
+	replace_bytes($e{50}{path}, $e{50}{leaf}, $leaf);
+});
+my ($illegible, $its_leaf) = ($e{50}{id}, $e{50}{leaf_index});
+like($found, qr/^$its_leaf $illegible: its record is not the one that was sealed$/m, 'L8: a record whose text is no UTF-8 is named');
+isnt(sql('SELECT integrity FROM bulwark.ledger_verify()'), 'ok', 'L8: and there is a verdict');
+is(sql("SELECT entity_type IS NULL, entity_id IS NOT NULL FROM bulwark.ledger WHERE entry_id = $illegible"), 't|t', 'L8: the view shows what can be shown');
+cmp_ok(sql("SELECT count(*) FROM bulwark.ledger_export('csv')"), '>', 200, 'L8: an export tells of all others');
+command_checks_all(\@online, 1, [qr/NOT verified/], [qr/^$/], 'L8: bulwarkctl refuses it by name');
+
 # --- L8: an entry doubled, one inserted, an index that hides one ---------------------------------
 $found = tampered($pristine, sub {
 	my $place = locate($roomy);
