@@ -330,14 +330,19 @@ hide_quoted_input(char *context)
 			*line = '*';
 }
 
-/* What EXECUTE gives to a statement, as the tree of the command has it from 16 on. */
+/* What EXECUTE gives to a statement, and the body of DO, as the tree of the command has them. */
 static void
-hide_execute_tree(char *detail)
+hide_command_tree(char *detail)
 {
-	char	   *tree = detail != NULL ? strstr(detail, "{EXECUTESTMT") : NULL;
+	static const char *const commands[] = {"{EXECUTESTMT", "{DOSTMT"};
 
-	if (tree != NULL)
-		*tree = '\0';
+	for (int i = 0; detail != NULL && i < lengthof(commands); i++)
+	{
+		char	   *tree = strstr(detail, commands[i]);
+
+		if (tree != NULL)
+			*tree = '\0';
+	}
 }
 
 /* A plan in JSON or YAML, whose lines are in double quotes; true: it is one.  The statement is hidden. */
@@ -424,7 +429,7 @@ hide_emit_log(ErrorData *edata)
 	HideSecrets(edata->hint);
 	HideSecrets(edata->context);
 	HideSecrets(edata->internalquery);
-	hide_execute_tree(edata->detail);
+	hide_command_tree(edata->detail);
 	if (statement || FindHiddenWord(edata->message) || FindHiddenWord(edata->detail) ||
 		FindHiddenWord(edata->context) || FindHiddenWord(edata->internalquery))
 	{
