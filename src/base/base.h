@@ -100,6 +100,10 @@ extern Datum TrustedScalar(const char *sql, int nargs, const Oid *types,
 /* The oid of bulwark_internal.NAME, or InvalidOid (extension not here). */
 extern Oid	PrivateRelid(const char *name);
 
+/* --- catalog.c: a copy of a catalog's row by its oid, or NULL.  A NULL snapshot is
+ * the catalog's own; SnapshotSelf has what the running command has written. -------- */
+extern HeapTuple CatalogRow(Oid catalog, Oid index, AttrNumber column, Oid oid, Snapshot snapshot);
+
 /* --- store.c: statements with typed arguments, for management functions ----- */
 typedef struct Arg
 {

@@ -14,27 +14,6 @@
 
 #define TEXT_MAX	(PIN_MAX + 2)	/* a newline, and one more shows that it is too much */
 
-/* Reads to the end or until the buffer is full; -1 with errno. */
-static long
-read_all(int fd, char *buffer, size_t cap)
-{
-	size_t		len = 0;
-
-	while (len < cap)
-	{
-		ssize_t		n = read(fd, buffer + len, cap - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		len += (size_t) n;
-	}
-	return (long) len;
-}
-
 static bool
 file_acceptable(int fd, char *problem)
 {
@@ -73,7 +52,7 @@ read_file(const char *path, char *text, char *problem)
 	}
 	if (file_acceptable(fd, problem))
 	{
-		len = read_all(fd, text, TEXT_MAX);
+		len = bw_read_all(fd, text, TEXT_MAX);
 		if (len < 0)
 			snprintf(problem, BW_TOKEN_PROBLEM_MAX, "could not read the PIN's file: %s", strerror(errno));
 	}
@@ -105,7 +84,7 @@ read_command(const char *command, char *text, char *problem)
 		_exit(127);
 	}
 	close(out[1]);
-	len = read_all(out[0], text, TEXT_MAX);
+	len = bw_read_all(out[0], text, TEXT_MAX);
 	close(out[0]);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;

@@ -142,6 +142,8 @@ extern bool bw_xchacha_open(const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t no
 #define BW_ROOT_KEY_LEN			32
 #define BW_ROOT_KEY_ID_LEN		8
 #define BW_ROOT_KEY_TEXT_MAX	(2 * BW_ROOT_KEY_LEN + 1)
+/* Until the buffer is full or the file ends; -1 with errno on failure. */
+extern ssize_t bw_read_all(int fd, char *buffer, size_t size);
 extern bool bw_root_key_parse(const char *text, size_t len, uint8_t key[BW_ROOT_KEY_LEN]);
 extern void bw_root_key_id(const uint8_t key[BW_ROOT_KEY_LEN], uint8_t id[BW_ROOT_KEY_ID_LEN]);
 

@@ -37,32 +37,11 @@ file_acceptable(int fd, char problem[PROBLEM_LEN])
 	return false;
 }
 
-/* Reads until the buffer is full or the file ends; -1 with errno on failure. */
-static ssize_t
-read_whole(int fd, char *buffer, size_t size)
-{
-	size_t		len = 0;
-
-	while (len < size)
-	{
-		ssize_t		n = read(fd, buffer + len, size - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		len += (size_t) n;
-	}
-	return (ssize_t) len;
-}
-
 static bool
 read_key(int fd, uint8 key[ROOT_KEY_LEN], char problem[PROBLEM_LEN])
 {
 	char		text[BW_ROOT_KEY_TEXT_MAX + 1];	/* one more shows that it grew */
-	ssize_t		len = read_whole(fd, text, sizeof(text));
+	ssize_t		len = bw_read_all(fd, text, sizeof(text));
 	bool		ok = false;
 
 	if (len < 0)

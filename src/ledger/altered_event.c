@@ -50,21 +50,13 @@ RefuseTriggerChange(const DdlPart *part, const char *what)
 static bool
 new_class(Oid relid, FormData_pg_class *form)
 {
-	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found;
+	HeapTuple	row = CatalogRow(RelationRelationId, ClassOidIndexId, Anum_pg_class_oid, relid, SnapshotSelf);
 
-	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, ClassOidIndexId, true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
-	if (found)
-		memcpy(form, GETSTRUCT(tuple), CLASS_TUPLE_SIZE);
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return found;
+	if (row == NULL)
+		return false;
+	memcpy(form, GETSTRUCT(row), CLASS_TUPLE_SIZE);
+	heap_freetuple(row);
+	return true;
 }
 
 /* The column's name as the running command has just written it; false: none. */
@@ -147,21 +139,13 @@ table_altered(Oid relid)
 static bool
 new_schema_name(Oid schema, NameData *name)
 {
-	Relation	catalog = table_open(NamespaceRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found;
+	HeapTuple	row = CatalogRow(NamespaceRelationId, NamespaceOidIndexId, Anum_pg_namespace_oid, schema, SnapshotSelf);
 
-	ScanKeyInit(&key, Anum_pg_namespace_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
-	scan = systable_beginscan(catalog, NamespaceOidIndexId, true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
-	if (found)
-		*name = ((Form_pg_namespace) GETSTRUCT(tuple))->nspname;
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return found;
+	if (row == NULL)
+		return false;
+	*name = ((Form_pg_namespace) GETSTRUCT(row))->nspname;
+	heap_freetuple(row);
+	return true;
 }
 
 /* Its tables are called otherwise, if it is: it may have got another owner. */
@@ -290,23 +274,17 @@ static void
 keep_firing(Oid trigger, Oid relid)
 {
 	Relation	catalog;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	row;
 
 	CommandCounterIncrement();
-	catalog = table_open(TriggerRelationId, RowExclusiveLock);
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (!HeapTupleIsValid(tuple))
+	row = CatalogRow(TriggerRelationId, TriggerOidIndexId, Anum_pg_trigger_oid, trigger, NULL);
+	if (row == NULL)
 		elog(ERROR, "could not find trigger %u", trigger);
-	tuple = heap_copytuple(tuple);
-	((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled = TRIGGER_FIRES_ALWAYS;
-	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
-	heap_freetuple(tuple);
-	systable_endscan(scan);
+	((Form_pg_trigger) GETSTRUCT(row))->tgenabled = TRIGGER_FIRES_ALWAYS;
+	catalog = table_open(TriggerRelationId, RowExclusiveLock);
+	CatalogTupleUpdate(catalog, &row->t_self, row);
 	table_close(catalog, RowExclusiveLock);
+	heap_freetuple(row);
 	CacheInvalidateRelcacheByRelid(relid);
 	CommandCounterIncrement();
 }

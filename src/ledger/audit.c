@@ -326,25 +326,17 @@ static bool
 is_own_trigger(Oid trigger, const CaptureTrigger *own)
 {
 	List	   *function = list_make2(makeString(BULWARK_PRIVATE_SCHEMA), makeString(unconstify(char *, own->function)));
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		result = false;
+	HeapTuple	row = CatalogRow(TriggerRelationId, TriggerOidIndexId, Anum_pg_trigger_oid, trigger, NULL);
+	Form_pg_trigger form;
+	bool		result;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		result = form->tgfoid == LookupFuncName(function, 0, NULL, false) && form->tgtype == own->type &&
-			form->tgattr.dim1 == 0 && !form->tgisinternal && !OidIsValid(form->tgconstraint) &&
-			heap_attisnull(tuple, Anum_pg_trigger_tgqual, RelationGetDescr(catalog));
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
+	if (row == NULL)
+		return false;
+	form = (Form_pg_trigger) GETSTRUCT(row);
+	result = form->tgfoid == LookupFuncName(function, 0, NULL, false) && form->tgtype == own->type &&
+		form->tgattr.dim1 == 0 && !form->tgisinternal && !OidIsValid(form->tgconstraint) &&
+		heap_attisnull(row, Anum_pg_trigger_tgqual, NULL);
+	heap_freetuple(row);
 	return result;
 }
 

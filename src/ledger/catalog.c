@@ -7,6 +7,7 @@
  *		judged, so that it was edited is on disk before it is.
  */
 #include "ledger/event.h"
+#include "ledger/guard.h"
 
 #include "access/transam.h"
 #include "access/xact.h"
@@ -93,24 +94,6 @@ record_change(Oid relid, CmdType command, const char *name, bool ours)
 		record_edit(relid, command, name);
 }
 
-static const char *
-command_name(CmdType command)
-{
-	switch (command)
-	{
-		case CMD_INSERT:
-			return "INSERT";
-		case CMD_UPDATE:
-			return "UPDATE";
-		case CMD_DELETE:
-			return "DELETE";
-		case CMD_MERGE:
-			return "MERGE";
-		default:
-			return "WITH";
-	}
-}
-
 void
 CatalogPlan(const PlannedStmt *stmt, bool ours)
 {
@@ -118,7 +101,7 @@ CatalogPlan(const PlannedStmt *stmt, bool ours)
 
 	foreach(lc, stmt->resultRelations)
 		record_change(rt_fetch(lfirst_int(lc), stmt->rtable)->relid, stmt->commandType,
-					  command_name(stmt->commandType), ours);
+					  GuardCommandName(stmt->commandType, "WITH"), ours);
 }
 
 /* COPY into one, and TRUNCATE, run no plan.  Who may not gets an error. */

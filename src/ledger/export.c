@@ -249,8 +249,8 @@ append_base64(StringInfo line, const void *data, Size len)
 static pg_wchar
 code_point(const char *text, const char *end, int *len)
 {
-	*len = pg_utf_mblen((const unsigned char *) text);
-	if (*len <= end - text && pg_utf8_islegal((const unsigned char *) text, *len))
+	*len = LedgerUtf8Length(text, end);
+	if (*len > 0)
 		return utf8_to_unicode((const unsigned char *) text);
 	*len = 1;
 	return 0xfffd;

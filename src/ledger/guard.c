@@ -94,18 +94,11 @@ IsLedgerRelation(Oid relid)
 bool
 IsNewLedgerRelation(Oid relid)
 {
-	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		result;
+	HeapTuple	row = CatalogRow(RelationRelationId, ClassOidIndexId, Anum_pg_class_oid, relid, SnapshotSelf);
+	bool		result = row != NULL && is_ledger_form((Form_pg_class) GETSTRUCT(row));
 
-	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, ClassOidIndexId, true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	result = HeapTupleIsValid(tuple) && is_ledger_form((Form_pg_class) GETSTRUCT(tuple));
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
+	if (row != NULL)
+		heap_freetuple(row);
 	return result;
 }
 
@@ -314,8 +307,8 @@ RefuseLedgerDefinition(const char *what)
 
 /* --- plans ------------------------------------------------------------------------ */
 
-static const char *
-command_name(CmdType command)
+const char *
+GuardCommandName(CmdType command, const char *within)
 {
 	switch (command)
 	{
@@ -328,7 +321,7 @@ command_name(CmdType command)
 		case CMD_MERGE:
 			return "MERGE";
 		default:
-			return "a change in WITH";
+			return within;
 	}
 }
 
@@ -343,7 +336,7 @@ check_plan(PlannedStmt *plan)
 		Oid			relid = rt_fetch(lfirst_int(lc), plan->rtable)->relid;
 
 		if (unlikely(IsLedgerRelation(relid)) && !GuardOff())
-			RefuseLedgerChange(command_name(plan->commandType), relid);
+			RefuseLedgerChange(GuardCommandName(plan->commandType, "a change in WITH"), relid);
 	}
 	foreach(lc, plan->rowMarks)
 	{

@@ -41,6 +41,8 @@ extern bool LedgerBegun(void);
 extern bool MayDecommission(void);
 
 /* 42501: what was tried on the relation, by name where it is there no more. */
+/* What a plan does; within: where a query in WITH does it. */
+extern const char *GuardCommandName(CmdType command, const char *within);
 BW_NORETURN extern void RefuseLedgerChange(const char *what, Oid relid);
 BW_NORETURN extern void RefuseLedgerDefinition(const char *what);
 

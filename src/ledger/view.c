@@ -244,6 +244,14 @@ bulwark_ledger_visible_support(PG_FUNCTION_ARGS)
 
 /* --- parts of the record ------------------------------------------------------- */
 
+int
+LedgerUtf8Length(const char *text, const char *end)
+{
+	int			n = pg_utf_mblen((const unsigned char *) text);
+
+	return n <= end - text && pg_utf8_islegal((const unsigned char *) text, n) ? n : 0;
+}
+
 /* Somebody changed the bytes, which is ledger_verify()'s to tell: what is no UTF-8 shows as question marks. */
 static char *
 legible(const bw_bytes *bytes)
@@ -253,9 +261,9 @@ legible(const bw_bytes *bytes)
 
 	for (char *p = copy; p < end;)
 	{
-		int			n = pg_utf_mblen((unsigned char *) p);
+		int			n = LedgerUtf8Length(p, end);
 
-		if (*p != '\0' && n <= end - p && pg_utf8_islegal((unsigned char *) p, n))
+		if (*p != '\0' && n > 0)
 			p += n;
 		else
 			*p++ = '?';

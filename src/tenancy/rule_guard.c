@@ -31,18 +31,11 @@ PG_FUNCTION_INFO_V1(bulwark_rule_guard);
 static bool
 rule_writes(Oid rule)
 {
-	Relation	rel = table_open(RewriteRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		result;
+	HeapTuple	row = CatalogRow(RewriteRelationId, RewriteOidIndexId, Anum_pg_rewrite_oid, rule, NULL);
+	bool		result = row != NULL && ((Form_pg_rewrite) GETSTRUCT(row))->ev_type != '0' + CMD_SELECT;
 
-	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(rule));
-	scan = systable_beginscan(rel, RewriteOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	result = HeapTupleIsValid(tuple) && ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_type != '0' + CMD_SELECT;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	if (row != NULL)
+		heap_freetuple(row);
 	return result;
 }
 
