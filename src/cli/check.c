@@ -37,36 +37,17 @@ check_problem(Check *check, int64_t leaf, int64_t entry, const char *format,...)
 #define stop(check, ...) \
 	do { check_problem((check), -1, -1, __VA_ARGS__); (check)->stopped = true; return false; } while (0)
 
-static void *
-grown(void *array, size_t n, size_t *room, size_t size)
+void *
+check_allocate(void *old, size_t count, size_t size)
 {
-	if (n < *room)
-		return array;
-	*room = *room == 0 ? 64 : *room * 2;
-	array = realloc(array, *room * size);
-	if (array == NULL)
+	void	   *result = count <= SIZE_MAX / size ? realloc(old, count * size) : NULL;
+
+	if (result == NULL)
 	{
 		complain("out of memory");
 		exit(CLI_UNREADABLE);
 	}
-	return array;
-}
-
-static void
-ranges_add(Ranges *ranges, uint64_t first, uint64_t last)
-{
-	Range	   *end = ranges->n > 0 ? &ranges->at[ranges->n - 1] : NULL;
-
-	if (end != NULL && first == end->last + 1 && first != 0)
-	{
-		end->last = last;
-		return;
-	}
-	ranges->at = grown(ranges->at, ranges->n, &ranges->room, sizeof(Range));
-	ranges->at[ranges->n++] = (Range)
-	{
-		first, last
-	};
+	return result;
 }
 
 /* --- members of a line ------------------------------------------------------------- */
@@ -272,7 +253,11 @@ line_shape(Check *check)
 	place = shape_place(check, hash, &found);
 	if (found)
 		return true;
-	check->shapes = grown(check->shapes, check->nshapes, &check->shapes_room, BW_SHAPE_ID_LEN);
+	if (check->nshapes == check->shapes_room)
+	{
+		check->shapes_room = check->shapes_room == 0 ? 64 : check->shapes_room * 2;
+		check->shapes = check_allocate(check->shapes, check->shapes_room, BW_SHAPE_ID_LEN);
+	}
 	memmove(check->shapes + place + 1, check->shapes + place, (check->nshapes - place) * BW_SHAPE_ID_LEN);
 	memcpy(check->shapes[place], hash, BW_SHAPE_ID_LEN);
 	check->nshapes++;
@@ -432,37 +417,6 @@ run_of(Check *check, uint64_t leaf)
 	return true;
 }
 
-/* What a retention entry names: metadata {"erased": [[first, last], ...]}. */
-static void
-take_named(Check *check, int64_t leaf_index, const bw_leaf *leaf, const bw_bytes *metadata)
-{
-	char	   *copy = malloc(metadata->len + 1);
-	const JsonValue *erased,
-			   *range;
-	bool		twice = false;
-
-	if (copy == NULL)
-		return;
-	memcpy(copy, metadata->data, metadata->len);
-	if (!json_parse(&check->metadata, copy, metadata->len) || check->metadata.values->type != JSON_OBJECT)
-		check_problem(check, leaf_index, (int64_t) leaf->entry_id, "its metadata is not a JSON object");
-	else if ((erased = json_get(&check->metadata, check->metadata.values, "erased", &twice)) != NULL && !twice &&
-			 erased->type == JSON_ARRAY)
-	{
-		range = json_first(erased);
-		for (uint32_t i = 0; i < erased->size; i++, range = json_next(&check->metadata, range))
-		{
-			int64_t		first,
-						last;
-
-			if (range->type == JSON_ARRAY && range->size == 2 && json_integer(range + 1, &first) &&
-				json_integer(range + 2, &last) && first >= 0 && first <= last)
-				ranges_add(&check->named, (uint64_t) first, (uint64_t) last);
-		}
-	}
-	free(copy);
-}
-
 static void
 check_content(Check *check, int64_t leaf_index, const bw_leaf *leaf, const bw_bytes *bytes)
 {
@@ -485,8 +439,8 @@ check_content(Check *check, int64_t leaf_index, const bw_leaf *leaf, const bw_by
 			(field.value.len != BW_SHAPE_ID_LEN || (shape_place(check, field.value.data, &known), !known)))
 			check_problem(check, leaf_index, entry, "the shape of its images is missing");
 		if (field.tag == BW_TAG_METADATA && field.mode == BW_MODE_PLAIN &&
-			leaf->source == BW_SOURCE_SYSTEM && leaf->action == BW_ACTION_RETENTION)
-			take_named(check, leaf_index, leaf, &field.value);
+			bw_leaf_records_erasure(leaf))
+			check_named(check, leaf_index, leaf, &field.value);
 	}
 	if (!bw_content_valid(&content))
 		check_problem(check, leaf_index, entry, "its content is not one of this format");
@@ -524,6 +478,8 @@ line_entry(Check *check)
 		check_problem(check, index, -1, "its record is not one of this format");
 		return true;
 	}
+	if (!check_new_id(check, leaf.entry_id))
+		check_problem(check, index, (int64_t) leaf.entry_id, "another entry has the same id");
 	if (leaf.incarnation != check->block.incarnation)
 		check_problem(check, index, (int64_t) leaf.entry_id, "it is of incarnation %u, its block of %u",
 					  leaf.incarnation, check->block.incarnation);
@@ -541,12 +497,7 @@ line_entry(Check *check)
 	else if (content == NULL)
 		check->withheld++;
 	else if (content->type == JSON_NULL)
-	{
-		check->erased++;
-		ranges_add(&check->gone, leaf.entry_id, leaf.entry_id);
-		if (leaf.source == BW_SOURCE_SYSTEM && leaf.action == BW_ACTION_RETENTION)
-			check_problem(check, index, (int64_t) leaf.entry_id, "the content of a record of erasure is gone");
-	}
+		check_gone(check, index, &leaf, hash);
 	else if (!json_base64(content, &shown))
 		check_problem(check, index, (int64_t) leaf.entry_id, "its content is not base64");
 	else
@@ -667,43 +618,6 @@ check_line(Check *check, char *line, size_t len)
 	stop(check, "line %" PRIu64 " is of a type that is not known", check->lines);
 }
 
-static int
-by_first(const void *a, const void *b)
-{
-	const Range *x = a,
-			   *y = b;
-
-	return x->first < y->first ? -1 : x->first > y->first;
-}
-
-/* Every content that is gone is named by a record of its erasure. */
-static void
-finish_erasure(Check *check)
-{
-	size_t		n = 0;
-	uint64_t	covered = 0;	/* ids below this one are named, as far as they must be */
-
-	if (check->gone.n == 0)
-		return;
-	qsort(check->gone.at, check->gone.n, sizeof(Range), by_first);
-	if (check->named.n > 0)
-		qsort(check->named.at, check->named.n, sizeof(Range), by_first);
-	for (size_t i = 0; i < check->gone.n; i++)
-	{
-		uint64_t	id = check->gone.at[i].first;
-
-		while (id <= check->gone.at[i].last)
-		{
-			for (; n < check->named.n && check->named.at[n].first <= id; n++)
-				if (check->named.at[n].last >= covered)
-					covered = check->named.at[n].last + 1;
-			if (id >= covered)
-				check_problem(check, -1, (int64_t) id, "its content is gone, and no record of an erasure names it");
-			id = id >= covered ? id + 1 : covered;
-		}
-	}
-}
-
 bool
 check_end(Check *check)
 {
@@ -716,7 +630,7 @@ check_end(Check *check)
 		else if (check->blocks > 0 && !check->trust.trusted)
 			check_problem(check, -1, -1, "the newest checkpoint is not signed by the key that you gave");
 		if (check->state == CHECK_ENDED && check->skipped == 0 && check->withheld == 0)
-			finish_erasure(check);
+			check_erasures(check);
 		if (check->state == CHECK_ENDED)
 			finish_earlier(check);
 	}
@@ -732,6 +646,7 @@ check_free(Check *check)
 	free(check->shapes);
 	free(check->gone.at);
 	free(check->named.at);
+	free(check->ids.parts);
 	for (int i = 0; i < CHECK_MAX_KEPT; i++)
 		free(check->kept[i]);
 }

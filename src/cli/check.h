@@ -1,7 +1,7 @@
 /*
  * check.h
- *		Verification of a ledger's export, line by line, in memory that does
- *		not grow with it (docs/file-formats.md has the format).
+ *		Verification of a ledger's export, line by line, in memory that hardly
+ *		grows with it (docs/file-formats.md has the format).
  */
 #ifndef BULWARK_CHECK_H
 #define BULWARK_CHECK_H
@@ -31,11 +31,12 @@ typedef struct Earlier
 	}			state;
 } Earlier;
 
-/* Ranges of entry ids. */
+/* Ranges of entry ids, and a hash of or over leaves. */
 typedef struct Range
 {
 	uint64_t	first;
 	uint64_t	last;
+	uint8_t		hash[BW_SHA256_LEN];
 } Range;
 typedef struct Ranges
 {
@@ -43,6 +44,21 @@ typedef struct Ranges
 	size_t		n;
 	size_t		room;
 } Ranges;
+
+/* A set of entry ids. */
+#define ID_PART_BITS	512
+typedef struct IdPart
+{
+	bool		used;
+	uint64_t	key;			/* the ids divided by ID_PART_BITS */
+	uint64_t	bits[ID_PART_BITS / 64];
+} IdPart;
+typedef struct IdSet
+{
+	IdPart	   *parts;
+	size_t		n;
+	size_t		room;			/* a power of two */
+} IdSet;
 
 typedef struct Check
 {
@@ -98,6 +114,7 @@ typedef struct Check
 	size_t		shapes_room;
 	Ranges		gone;			/* entries without a content */
 	Ranges		named;			/* what retention entries name */
+	IdSet		ids;
 } Check;
 
 /* Earlier checkpoints and pinned keys are set; the export's lines come next. */
@@ -111,6 +128,16 @@ extern void check_free(Check *check);
 /* leaf and entry: -1 where not known. */
 extern void check_problem(Check *check, int64_t leaf, int64_t entry, const char *format,...)
 			__attribute__((format(printf, 4, 5)));
+
+/* As realloc(), of count times size bytes; ends the program where there are none. */
+extern void *check_allocate(void *old, size_t count, size_t size);
+
+/* erasure.c: false: another entry has the id. */
+extern bool check_new_id(Check *check, uint64_t id);
+/* An entry has no content; a record of erasures; after the last entry, where all are here. */
+extern void check_gone(Check *check, int64_t leaf_index, const bw_leaf *leaf, const uint8_t hash[BW_SHA256_LEN]);
+extern void check_named(Check *check, int64_t leaf_index, const bw_leaf *leaf, const bw_bytes *metadata);
+extern void check_erasures(Check *check);
 
 /*
  * fields.c: compare what is written for people with what is proved: the record

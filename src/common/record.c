@@ -183,6 +183,18 @@ bw_leaf_parse(const void *data, size_t len, bw_leaf *leaf)
 	return r.failed || !leaf_valid(leaf) ? -1 : (ssize_t) r.pos;
 }
 
+bool
+bw_leaf_records_erasure(const bw_leaf *leaf)
+{
+	return leaf->source == BW_SOURCE_SYSTEM && leaf->action == BW_ACTION_RETENTION;
+}
+
+bool
+bw_leaf_keeps_content(const bw_leaf *leaf)
+{
+	return bw_leaf_records_erasure(leaf);
+}
+
 void
 bw_leaf_hash(const uint8_t log_id[BW_LOG_ID_LEN], const void *record, size_t len,
 			 uint8_t hash[BW_SHA256_LEN])

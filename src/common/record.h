@@ -83,6 +83,11 @@ extern void bw_leaf_set_alone(uint8_t *record);
  */
 extern ssize_t bw_leaf_parse(const void *data, size_t len, bw_leaf *leaf);
 
+/* Does it record that contents were erased? */
+extern bool bw_leaf_records_erasure(const bw_leaf *leaf);
+/* Is its content never erased?  So it is of what says how things are set up, but for persons. */
+extern bool bw_leaf_keeps_content(const bw_leaf *leaf);
+
 /* H(0x00 || log id || record) */
 extern void bw_leaf_hash(const uint8_t log_id[BW_LOG_ID_LEN], const void *record, size_t len,
 						 uint8_t hash[BW_SHA256_LEN]);

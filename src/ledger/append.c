@@ -28,6 +28,8 @@
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "executor/tuptable.h"
+#include "storage/lmgr.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -491,14 +493,53 @@ require_writer(void)
 	PreventCommandDuringRecovery("writing ledger entries");
 }
 
-/* The sequence hands out blocks of numbers: what its increment is, which ledger.sql says. */
+/* Is this an id that an entry may have already?  Ids that others took meanwhile may pass ours. */
+static bool
+is_used(int64 id)
+{
+	DatabaseSlot *slot = SlotMine();
+
+	return slot != NULL && (uint64) id <= pg_atomic_read_u64(&slot->sealed_id);
+}
+
+/*
+ * The sequence hands out blocks of numbers: what its increment is, which ledger.sql
+ * says.  setval() by a superuser, which nothing stops, can have put it back: then it is
+ * put forward again, by one of those who notice.
+ */
+static int64
+take_ids(Oid sequence)
+{
+	int64		id = nextval_internal(sequence, false);
+	TrustedScope scope;
+
+	if (likely(!is_used(id)))
+		return id;
+	LockRelationOid(sequence, ShareUpdateExclusiveLock);
+	id = nextval_internal(sequence, false);
+	if (is_used(id))
+	{
+		int64		sealed = (int64) pg_atomic_read_u64(&SlotMine()->sealed_id);
+
+		TrustedBegin(&scope);
+		(void) DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(sealed));
+		TrustedEnd(&scope);
+		ereport(LOG,
+				(errmsg("bulwark: the sequence of ledger entries' ids had been set back to " INT64_FORMAT, id),
+				 errdetail("It goes on after " INT64_FORMAT ".", sealed)));
+		id = nextval_internal(sequence, false);
+	}
+	UnlockRelationOid(sequence, ShareUpdateExclusiveLock);
+	return id;
+}
+
 static int64
 next_entry_id(void)
 {
 	if (!OidIsValid(sequence_relid) || ids_left == 0)
 	{
 		sequence_relid = PrivateRelid(ENTRY_SEQUENCE);
-		next_id = nextval_internal(sequence_relid, false);
+		next_id = take_ids(sequence_relid);
 		ids_left = ENTRY_IDS;
 	}
 	ids_left--;

@@ -11,6 +11,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "common/merkle.h"
 #include "common/record.h"
 #include "lib/qunique.h"
 #include "utils/array.h"
@@ -28,18 +29,23 @@ static const char find_sql[] =
 	" WHERE bulwark_internal.leaf_entry_id(e.leaf) = ANY ($1) AND e.content IS NOT NULL"
 	" ORDER BY 3";
 
-/* Entries that say what was erased stay whole, or nobody could tell. */
+/*
+ * Entries that say what was erased, or how things are set up, stay whole, or nobody
+ * could tell what there must be.  The hash of any other's leaf.
+ */
 static void
-refuse_record_of_erasure(const bytea *leaf, int64 entry_id)
+require_erasable(const bytea *stored, int64 entry_id, bw_hash hash)
 {
-	bw_leaf		parsed;
+	const char *data = VARDATA_ANY(stored);
+	bw_leaf		leaf;
+	ssize_t		len = bw_leaf_parse(data, VARSIZE_ANY_EXHDR(stored), &leaf);
 
-	if (bw_leaf_parse(VARDATA_ANY(leaf), VARSIZE_ANY_EXHDR(leaf), &parsed) < 0 ||
-		(parsed.action == BW_ACTION_RETENTION && parsed.source == BW_SOURCE_SYSTEM))
+	if (len < 0 || bw_leaf_keeps_content(&leaf))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the content of entry " INT64_FORMAT " cannot be erased", entry_id),
-				 errdetail("It is the record of an erasure, or damaged.")));
+				 errdetail("It is the record of an erasure, a definition or a configuration, or damaged.")));
+	bw_leaf_hash(LogOpen()->log_id.data, data, len, hash);
 }
 
 static void
@@ -54,12 +60,42 @@ erase_row(Oid segment, ItemPointer tid)
 	table_close(rel, NoLock);
 }
 
-static void
-append_range(StringInfo ranges, int64 first, int64 last)
+/* Ids that follow each other, and their leaves. */
+typedef struct Range
 {
+	int64		first;
+	int64		last;			/* -1: none has begun */
+	bw_sha256_state leaves;
+} Range;
+
+static void
+end_range(StringInfo ranges, Range *range)
+{
+	bw_hash		hash;
+	char		hex[2 * BW_HASH_LEN + 1] = {0};
+
+	if (range->last < 0)
+		return;
+	bw_sha256_end(&range->leaves, hash);
+	bw_hex_encode(hash, BW_HASH_LEN, hex);
 	if (ranges->data[ranges->len - 1] != '[')
 		appendStringInfoString(ranges, ", ");
-	appendStringInfo(ranges, "[" INT64_FORMAT ", " INT64_FORMAT "]", first, last);
+	appendStringInfo(ranges, "[" INT64_FORMAT ", " INT64_FORMAT ", \"%s\"]", range->first, range->last, hex);
+	range->last = -1;
+}
+
+static void
+add_to_range(StringInfo ranges, Range *range, int64 id, const bw_hash hash)
+{
+	if (id != range->last + 1)
+		end_range(ranges, range);
+	if (range->last < 0)
+	{
+		range->first = id;
+		bw_sha256_begin(&range->leaves);
+	}
+	bw_sha256_add(&range->leaves, hash, BW_HASH_LEN);
+	range->last = id;
 }
 
 static void
@@ -90,8 +126,7 @@ erase_some(const int64 *ids, int n, const char *reason)
 	StringInfoData ranges;
 	TrustedScope scope;
 	uint64		found;
-	int64		first = 0;
-	int64		last = -1;
+	Range		range = {.last = -1};
 
 	for (int i = 0; i < n; i++)
 		elements[i] = Int64GetDatum(ids[i]);
@@ -110,20 +145,13 @@ erase_some(const int64 *ids, int n, const char *reason)
 		Oid			segment = DatumGetObjectId(SPI_getbinval(row, desc, 1, &isnull));
 		ItemPointerData tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(row, desc, 2, &isnull));
 		int64		id = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+		bw_hash		hash;
 
-		refuse_record_of_erasure(DatumGetByteaPP(SPI_getbinval(row, desc, 4, &isnull)), id);
+		require_erasable(DatumGetByteaPP(SPI_getbinval(row, desc, 4, &isnull)), id, hash);
 		erase_row(segment, &tid);
-		if (last >= 0 && id != last + 1)
-		{
-			append_range(&ranges, first, last);
-			last = -1;
-		}
-		if (last < 0)
-			first = id;
-		last = id;
+		add_to_range(&ranges, &range, id, hash);
 	}
-	if (last >= 0)
-		append_range(&ranges, first, last);
+	end_range(&ranges, &range);
 	LedgerWorkEnd();
 	TrustedEnd(&scope);
 

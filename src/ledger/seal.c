@@ -455,6 +455,7 @@ add_entry(Round *round, const SealItem *item)
 	round->sequence = item->sequence;
 	memcpy(round->last_hash, item->hash, BW_SHA256_LEN);
 	round->entries++;
+	SlotTellSealedId(item->entry_id);
 	TreeAppend(round->tree, item->hash);
 	round->tree_size++;
 

@@ -26,6 +26,7 @@ typedef struct DatabaseSlot
 	pg_atomic_uint64 requested; /* rounds that were asked for ... */
 	pg_atomic_uint64 served;	/* ... and the last of them that has been committed */
 	pg_atomic_uint64 untold;	/* commits that found no place for their note (told.c) */
+	pg_atomic_uint64 sealed_id; /* the largest id of an entry that was sealed since start-up */
 	ConditionVariable changed;	/* served or failures did */
 	slock_t		mutex;			/* of what follows */
 	int			worker_pid;		/* 0: none, SLOT_STARTING: launched */
@@ -43,6 +44,8 @@ typedef struct DatabaseSlot
 
 /* This database's; NULL: the table is full. */
 extern DatabaseSlot *SlotMine(void);
+/* An entry of that id was seen to be sealed. */
+extern void SlotTellSealedId(uint64 entry_id);
 /* Another's, made where there is none; NULL: the table is full. */
 extern DatabaseSlot *SlotOf(Oid database, bool make);
 extern void SlotRelease(Oid database);

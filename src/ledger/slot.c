@@ -36,6 +36,7 @@ slot_clear(DatabaseSlot *slot)
 	pg_atomic_write_u64(&slot->active, 0);
 	pg_atomic_write_u64(&slot->last_page, 0);
 	pg_atomic_write_u64(&slot->untold, 0);
+	pg_atomic_write_u64(&slot->sealed_id, 0);
 	SpinLockAcquire(&slot->mutex);
 	slot->worker_pid = 0;
 	slot->worker_latch = NULL;
@@ -66,6 +67,7 @@ slots_init(void *piece)
 		pg_atomic_init_u64(&slot->requested, 0);
 		pg_atomic_init_u64(&slot->served, 0);
 		pg_atomic_init_u64(&slot->untold, 0);
+		pg_atomic_init_u64(&slot->sealed_id, 0);
 		ConditionVariableInit(&slot->changed);
 		SpinLockInit(&slot->mutex);
 	}
@@ -125,6 +127,16 @@ SlotMine(void)
 	if (OidIsValid(MyDatabaseId))
 		mine = SlotOf(MyDatabaseId, true);
 	return mine;
+}
+
+/* By the one who seals. */
+void
+SlotTellSealedId(uint64 entry_id)
+{
+	DatabaseSlot *slot = SlotMine();
+
+	if (slot != NULL && entry_id > pg_atomic_read_u64(&slot->sealed_id))
+		pg_atomic_write_u64(&slot->sealed_id, entry_id);
 }
 
 /* Only once nobody can be connected to that database any more. */

@@ -100,7 +100,16 @@ extern NumberSort *NumberSortBegin(void);
 extern void NumberSortAdd(NumberSort *sort, int64 number, int64 with);
 extern void NumberSortPerform(NumberSort *sort);
 extern bool NumberSortNext(NumberSort *sort, int64 *number, int64 *with);
+/* The same, of a sort to which all were added with a hash. */
+extern void NumberSortAddHash(NumberSort *sort, int64 number, int64 with, const bw_hash hash);
+extern bool NumberSortNextHash(NumberSort *sort, int64 *number, int64 *with, bw_hash hash);
 extern void NumberSortEnd(NumberSort *sort);
+
+/* A set of numbers that are dense, a bit for each; false: it was there. */
+typedef struct NumberSet NumberSet;
+extern NumberSet *NumberSetBegin(void);
+extern bool NumberSetAdd(NumberSet *set, uint64 number);
+extern void NumberSetEnd(NumberSet *set);
 
 /* A row's place as such a number. */
 static inline int64
@@ -156,6 +165,17 @@ typedef struct VerifyPending VerifyPending;
 extern VerifyPending *PendingBegin(void);
 extern void PendingAdd(VerifyPending *pending, const bw_leaf *leaf, const bw_hash hash);
 extern void PendingFinish(Verify *v, VerifyPending *pending);
+
+/* --- verify_erasure.c: contents that are gone ------------------------------------------------- */
+
+typedef struct Erasures Erasures;
+extern Erasures *ErasuresBegin(void);
+/* An entry has no content. */
+extern void ErasuresGone(Erasures *erasures, const bw_leaf *leaf, const bw_hash hash, int64 leaf_index);
+/* The metadata of a record of erasure. */
+extern void ErasuresNamed(Verify *v, Erasures *erasures, const bw_leaf *leaf, int64 leaf_index, const bw_bytes *metadata);
+/* Every content that is gone is one whose erasure was recorded. */
+extern void ErasuresFinish(Verify *v, Erasures *erasures);
 
 /* --- verify_index.c: what indexes hide --------------------------------------------------------- */
 

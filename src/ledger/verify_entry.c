@@ -13,9 +13,7 @@
 #include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 
 #define TILE_LEN	256
@@ -47,6 +45,7 @@ typedef struct Subject
 	bool		in_run;			/* its sequence is among those of its sealed transaction */
 	const uint8 *mac;
 	bool		content;		/* is there to be checked */
+	bool		gone;
 } Subject;
 
 /* Entries that are hashed together. */
@@ -69,8 +68,8 @@ typedef struct Entries
 	uint64		ntiles;
 	uint8	   *complete;		/* a bit for each tile */
 	VerifyPending *pending;
-	NumberSort *gone;			/* ids of entries without a content */
-	NumberSort *named;			/* first and last id of what retention entries name */
+	Erasures   *erasures;
+	NumberSet  *ids;
 
 	/* The transaction of the entry before. */
 	bool		run_known;
@@ -224,70 +223,6 @@ finish_tiles(Verify *v, Entries *e)
 
 /* --- contents ------------------------------------------------------------------------------- */
 
-typedef struct NamedRanges
-{
-	Entries    *e;
-	const bw_bytes *metadata;
-	bool		any;
-} NamedRanges;
-
-/* An id in a JSON array of two; false: it is none. */
-static bool
-range_end(JsonbValue *range, int i, int64 *id)
-{
-	JsonbValue *value = getIthJsonbValueFromContainer(range->val.binary.data, i);
-
-	if (value == NULL || value->type != jbvNumeric)
-		return false;
-	*id = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
-	return *id >= 0;
-}
-
-/* Guarded: the ranges of {"erased": [[first, last], ...]}. */
-static void
-take_ranges(void *arg)
-{
-	NamedRanges *named = arg;
-	char	   *text = LedgerCString(named->metadata);
-	Jsonb	   *json;
-	JsonbValue	found;
-	JsonbValue *erased;
-
-	json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-	if (!JB_ROOT_IS_OBJECT(json))
-		return;
-	erased = getKeyJsonValueFromContainer(&json->root, "erased", 6, &found);
-	if (erased == NULL || erased->type != jbvBinary || !JsonContainerIsArray(erased->val.binary.data))
-		return;
-	for (uint32 i = 0; i < JsonContainerSize(erased->val.binary.data); i++)
-	{
-		JsonbValue *range = getIthJsonbValueFromContainer(erased->val.binary.data, i);
-		int64		first,
-					last;
-
-		if (range->type == jbvBinary && JsonContainerIsArray(range->val.binary.data) &&
-			JsonContainerSize(range->val.binary.data) == 2 &&
-			range_end(range, 0, &first) && range_end(range, 1, &last) && first <= last)
-			NumberSortAdd(named->e->named, first, last);
-	}
-}
-
-static void
-take_named(Verify *v, Entries *e, const Subject *s, const bw_bytes *metadata)
-{
-	NamedRanges named = {e, metadata, false};
-	char	   *why = VerifyGuarded(take_ranges, &named);
-
-	if (why != NULL)
-		VerifyProblem(v, s->leaf_index, s->entry_id, "its metadata cannot be read: %s", why);
-}
-
-static bool
-records_erasure(const bw_leaf *leaf)
-{
-	return leaf->source == BW_SOURCE_SYSTEM && leaf->action == BW_ACTION_RETENTION;
-}
-
 static void
 check_fields(Verify *v, Entries *e, const Subject *s, const bw_bytes *bytes)
 {
@@ -302,8 +237,8 @@ check_fields(Verify *v, Entries *e, const Subject *s, const bw_bytes *bytes)
 		if (field.tag == BW_TAG_SHAPE &&
 			(field.value.len != BW_SHAPE_ID_LEN || !VerifyShapeKnown(v, field.value.data)))
 			VerifyProblem(v, s->leaf_index, s->entry_id, "the shape of its images is missing");
-		if (field.tag == BW_TAG_METADATA && records_erasure(&s->leaf))
-			take_named(v, e, s, &field.value);
+		if (field.tag == BW_TAG_METADATA && bw_leaf_records_erasure(&s->leaf))
+			ErasuresNamed(v, e->erasures, &s->leaf, s->leaf_index, &field.value);
 	}
 	if (!bw_content_valid(&content))
 		VerifyProblem(v, s->leaf_index, s->entry_id, "its content is not one of this format");
@@ -320,7 +255,7 @@ check_content(Verify *v, Entries *e, const Subject *s, const bw_bytes *bytes, co
 
 /* The content of a row; false: there is none, or none that can be read. */
 static bool
-take_content(Verify *v, Entries *e, const Subject *s, const VerifyRow *row, bw_bytes *bytes)
+take_content(Verify *v, Subject *s, const VerifyRow *row, bw_bytes *bytes)
 {
 	const char *why;
 
@@ -331,34 +266,10 @@ take_content(Verify *v, Entries *e, const Subject *s, const VerifyRow *row, bw_b
 		VerifyProblem(v, s->leaf_index, s->entry_id, "its content cannot be read: %s", why);
 		return false;
 	}
-	NumberSortAdd(e->gone, s->entry_id, s->leaf_index);
-	if (records_erasure(&s->leaf))
-		VerifyProblem(v, s->leaf_index, s->entry_id, "it records an erasure, and its own content is gone");
+	s->gone = true;
+	if (bw_leaf_keeps_content(&s->leaf))
+		VerifyProblem(v, s->leaf_index, s->entry_id, "its content is gone, which no erasure takes from such an entry");
 	return false;
-}
-
-/* Every content that is gone is named by an entry that records its erasure. */
-static void
-finish_erasure(Verify *v, Entries *e)
-{
-	int64		id,
-				leaf,
-				first = 0,
-				last = 0,
-				covered = -1;	/* what is named reaches to here */
-	bool		more;
-
-	NumberSortPerform(e->gone);
-	NumberSortPerform(e->named);
-	more = NumberSortNext(e->named, &first, &last);
-	while (NumberSortNext(e->gone, &id, &leaf))
-	{
-		CHECK_FOR_INTERRUPTS();
-		for (; more && first <= id; more = NumberSortNext(e->named, &first, &last))
-			covered = Max(covered, last);
-		if (id > covered)
-			VerifyProblem(v, leaf, id, "its content is gone, and no record of an erasure names it");
-	}
 }
 
 /* --- entries ------------------------------------------------------------------------------------ */
@@ -446,6 +357,8 @@ end_batch(Verify *v, Entries *e)
 	{
 		if (batch->subject[i].content)
 			check_content(v, e, &batch->subject[i], &batch->content[i], hashes[i]);
+		else if (batch->subject[i].gone)
+			ErasuresGone(e->erasures, &batch->subject[i].leaf, batch->subject[i].hash, batch->subject[i].leaf_index);
 		check_place(v, e, &batch->subject[i]);
 	}
 	batch->n = 0;
@@ -510,7 +423,9 @@ check_entry(Verify *v, const VerifyRow *row, void *arg)
 	s.in_run = !e->unsealed && s.leaf.sequence <= e->run_count;
 	if (s.in_run)
 		s.leaf_index = (int64) (e->run_first + s.leaf.sequence - 1);
-	s.content = take_content(v, e, &s, row, &content);
+	if (!NumberSetAdd(e->ids, s.leaf.entry_id))
+		VerifyProblem(v, s.leaf_index, s.entry_id, "another entry has the same id");
+	s.content = take_content(v, &s, row, &content);
 	if (s.content && content.len > BATCH_BYTES / 2)
 	{
 		bw_hash		digest;
@@ -549,13 +464,12 @@ VerifyEntriesRun(Verify *v)
 	e->ntiles = (v->tree_size + TILE_LEN - 1) / TILE_LEN;
 	e->complete = MemoryContextAllocExtended(v->context, e->ntiles / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	e->pending = PendingBegin();
-	e->gone = NumberSortBegin();
-	e->named = NumberSortBegin();
+	e->erasures = ErasuresBegin();
+	e->ids = NumberSetBegin();
 	foreach(lc, segments)
 		check_segment(v, e, lfirst(lc));
 	finish_tiles(v, e);
-	finish_erasure(v, e);
+	ErasuresFinish(v, e->erasures);
 	PendingFinish(v, e->pending);
-	NumberSortEnd(e->gone);
-	NumberSortEnd(e->named);
+	NumberSetEnd(e->ids);
 }

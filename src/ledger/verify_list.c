@@ -24,7 +24,7 @@ NumberSort *
 NumberSortBegin(void)
 {
 	NumberSort    *sort = palloc(sizeof(NumberSort));
-	TupleDesc	desc = CreateTemplateTupleDesc(2);
+	TupleDesc	desc = CreateTemplateTupleDesc(3);
 	AttrNumber	column = 1;
 	Oid			less = Int8LessOperator;
 	Oid			collation = InvalidOid;
@@ -32,21 +32,43 @@ NumberSortBegin(void)
 
 	TupleDescInitEntry(desc, 1, "number", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 2, "with", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 3, "hash", BYTEAOID, -1, 0);
 	sort->added = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	sort->next = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	sort->state = tuplesort_begin_heap(desc, 1, &column, &less, &collation, &nulls_first, work_mem, NULL, TUPLESORT_NONE);
 	return sort;
 }
 
-void
-NumberSortAdd(NumberSort *sort, int64 number, int64 with)
+static void
+sort_add(NumberSort *sort, int64 number, int64 with, const uint8 *hash)
 {
 	TupleTableSlot *slot = ExecClearTuple(sort->added);
+	char		value[VARHDRSZ + BW_HASH_LEN];
 
 	slot->tts_values[0] = Int64GetDatum(number);
 	slot->tts_values[1] = Int64GetDatum(with);
 	slot->tts_isnull[0] = slot->tts_isnull[1] = false;
+	slot->tts_isnull[2] = hash == NULL;
+	if (hash != NULL)
+	{
+		SET_VARSIZE(value, sizeof(value));
+		memcpy(VARDATA(value), hash, BW_HASH_LEN);
+		slot->tts_values[2] = PointerGetDatum(value);
+	}
 	tuplesort_puttupleslot(sort->state, ExecStoreVirtualTuple(slot));
+	ExecClearTuple(slot);
+}
+
+void
+NumberSortAdd(NumberSort *sort, int64 number, int64 with)
+{
+	sort_add(sort, number, with, NULL);
+}
+
+void
+NumberSortAddHash(NumberSort *sort, int64 number, int64 with, const bw_hash hash)
+{
+	sort_add(sort, number, with, hash);
 }
 
 void
@@ -67,6 +89,17 @@ NumberSortNext(NumberSort *sort, int64 *number, int64 *with)
 	return true;
 }
 
+bool
+NumberSortNextHash(NumberSort *sort, int64 *number, int64 *with, bw_hash hash)
+{
+	bool		isnull;
+
+	if (!NumberSortNext(sort, number, with))
+		return false;
+	memcpy(hash, VARDATA_ANY(DatumGetPointer(slot_getattr(sort->next, 3, &isnull))), BW_HASH_LEN);
+	return true;
+}
+
 void
 NumberSortEnd(NumberSort *sort)
 {
@@ -74,6 +107,62 @@ NumberSortEnd(NumberSort *sort)
 	ExecDropSingleTupleTableSlot(sort->next);
 	tuplesort_end(sort->state);
 	pfree(sort);
+}
+
+/* --- a set of numbers ------------------------------------------------------------- */
+
+#define SET_BITS	512
+
+typedef struct NumberSetPart
+{
+	uint64		number;			/* hash key: of SET_BITS numbers the first, divided by SET_BITS */
+	uint64		bits[SET_BITS / 64];
+} NumberSetPart;
+
+struct NumberSet
+{
+	HTAB	   *parts;
+	NumberSetPart *last;
+};
+
+NumberSet *
+NumberSetBegin(void)
+{
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(NumberSetPart), .hcxt = CurrentMemoryContext};
+	NumberSet  *set = palloc0(sizeof(NumberSet));
+
+	set->parts = hash_create("bulwark numbers", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return set;
+}
+
+bool
+NumberSetAdd(NumberSet *set, uint64 number)
+{
+	uint64		key = number / SET_BITS;
+	int			place = (int) (number % SET_BITS);
+	uint64		bit = UINT64CONST(1) << (place % 64);
+	uint64	   *bits;
+
+	if (set->last == NULL || set->last->number != key)
+	{
+		bool		found;
+
+		set->last = hash_search(set->parts, &key, HASH_ENTER, &found);
+		if (!found)
+			memset(set->last->bits, 0, sizeof(set->last->bits));
+	}
+	bits = &set->last->bits[place / 64];
+	if ((*bits & bit) != 0)
+		return false;
+	*bits |= bit;
+	return true;
+}
+
+void
+NumberSetEnd(NumberSet *set)
+{
+	hash_destroy(set->parts);
+	pfree(set);
 }
 
 /* --- records by their place -------------------------------------------------------------- */

@@ -35,7 +35,7 @@ my %width = (1 => 1, 2 => 2, 3 => 4, 4 => 8, 5 => 4, 6 => 8, 7 => 16, 10 => 4, 1
 my $image = varint(13) . join '', map { chr(1) . string('v' x ($width{$_} // 5)) } 0 .. 12;
 my $kinds = varint(7) . chr(0) . chr(1) . string('x') . chr(2) . chr(3) . chr(4) . chr(5) . 'd' x 40 . chr(6) . string('sealed');
 my $content = "\1\0" . 's' x 16 . "\1\0" . string('42') . "\2\0" . string('ann@example.org') . "\3\0" . string('i' x 16)
-  . "\4\0" . string(pack 'q>', 1) . "\5\1" . string('d' x 40) . "\x09\0" . string('{"erased":[[1,2]]}') . "\x0a\0" . string($shape_id)
+  . "\4\0" . string(pack 'q>', 1) . "\5\1" . string('d' x 40) . "\x09\0" . string('{"erased":[[1,2,"' . 'e3' x 32 . '"]]}') . "\x0a\0" . string($shape_id)
   . "\x0b\2" . string('sealed') . "\x0c\0" . string($image);
 my @records = map {
 	my ($flags, $action, $tail) = @$_;

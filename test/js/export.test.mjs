@@ -46,6 +46,7 @@ function refused(lines, options, why) {
   assert.equal(code, 1, out);
   assert.match(out, why);
   assert.match(out, /^NOT verified: /m);
+  return { code, out };
 }
 
 function smallLog() {
@@ -317,25 +318,59 @@ describe('L29: another signing key', () => {
 });
 
 describe('erasure', () => {
+  const leaves = entries => sha256(...entries.map(entry => leafHash(entry.leaf))).toString('hex');
+  const erase = (...entries) => {
+    for (const entry of entries) {
+      entry.content = null;
+      entry.fields.entity_id = entry.fields.new = null;
+    }
+  };
+  const record = (forge, metadata) => forge.seal(forge.transaction(1, { action: 'retention', source: 3, metadata: JSON.stringify(metadata) }));
   const erased = metadata => {
     const forge = new Forge();
     const entries = forge.transaction(5);
     forge.seal(entries);
-    entries[1].content = entries[2].content = null;
-    for (const entry of [entries[1], entries[2]]) entry.fields.entity_id = entry.fields.new = null;
-    if (metadata) forge.seal(forge.transaction(1, { action: 'retention', source: 3, metadata }));
+    erase(entries[1], entries[2]);
+    if (metadata) record(forge, metadata(entries));
     return forge;
   };
   test('that is recorded leaves every proof', () => {
-    const forge = erased('{"reason":"a request","erased":[[2,3]]}');
-    const found = accepted(forge.export(), { keys: [forge.vkey] });
-    assert.deepEqual(found.erased, [2n, 3n]);
+    for (const ranges of [e => [[2, 3, leaves([e[1], e[2]])]], e => [[3, 3, leaves([e[2]])], [2, 2, leaves([e[1]])]]]) {
+      const forge = erased(entries => ({ reason: 'a request', erased: ranges(entries) }));
+      const found = accepted(forge.export(), { keys: [forge.vkey] });
+      assert.deepEqual(found.erased, [2n, 3n]);
+    }
   });
   test('that is not recorded is a problem', () => {
-    for (const metadata of [null, '{"erased":[[3,3]]}', '{"erased":[[4,9]]}', '{"erased":"2-3"}', '{}']) {
+    for (const metadata of [null, e => ({ erased: [[3, 3, leaves([e[2]])]] }), () => ({ erased: [[4, 9, leaves([])]] }),
+      () => ({ erased: '2-3' }), () => ({ erased: [[2, 3]] }), () => ({})]) {
       const forge = erased(metadata);
       refused(forge.export(), { keys: [forge.vkey] }, /entry 2: its content is gone, and no record of an erasure names it/);
     }
+  });
+  test('L8: of other leaves than the record names is a problem', () => {
+    for (const others of [e => [e[2], e[1]], e => [e[1]], e => [e[1], e[2], e[3]], e => [e[1], e[3]]]) {
+      const forge = erased(entries => ({ erased: [[2, 3, leaves(others(entries))]] }));
+      refused(forge.export(), { keys: [forge.vkey] }, /entry 2: the contents that are gone, up to entry 3, are not those that were erased/);
+    }
+    const forge = erased(entries => ({ erased: [[2, 4, leaves(entries.slice(1, 4))]] }));
+    refused(forge.export(), { keys: [forge.vkey] }, /up to entry 4, are not those that were erased/);
+  });
+  test('L8: covers no later entry that was given the same id', () => {
+    const forge = erased(entries => ({ erased: [[2, 3, leaves([entries[1], entries[2]])]] }));
+    const later = forge.transaction(1, { entryId: 3n });
+    forge.seal(later);
+    refused(forge.export(), { keys: [forge.vkey] }, /entry 3: another entry has the same id/);
+    erase(later[0]);
+    const { out } = refused(forge.export(), { keys: [forge.vkey] }, /entry 3: another entry has the same id/);
+    assert.match(out, /entry 2: the contents that are gone, up to entry 3, are not those that were erased/);
+  });
+  test('of a record of erasure is a problem', () => {
+    const forge = erased(entries => ({ erased: [[2, 3, leaves([entries[1], entries[2]])]] }));
+    const kept = forge.blocks.at(-1).entries[0];
+    erase(kept);
+    kept.fields.metadata = null;
+    refused(forge.export(), { keys: [forge.vkey] }, /entry 6: its content is gone, which no erasure takes from such an entry/);
   });
 });
 

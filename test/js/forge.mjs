@@ -57,8 +57,7 @@ export class Forge {
   get vkey() { return this.keys[0].vkey; }
 
   /** An entry, not in the tree yet. */
-  entry({ action = 'insert', source = 1, metadata, xid = this.xid, sequence = 1n, incarnation = 1 } = {}) {
-    const entryId = BigInt(++this.entries);
+  entry({ action = 'insert', source = 1, metadata, xid = this.xid, sequence = 1n, incarnation = 1, entryId = BigInt(++this.entries) } = {}) {
     const image = Buffer.concat([varint(1), Buffer.of(1), string(`value ${entryId}`)]);
     const content = Buffer.concat([Buffer.of(1, 0), randomBytes(16),
       Buffer.of(1, 0), string(String(entryId)),

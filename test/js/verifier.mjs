@@ -253,6 +253,9 @@ export function parseRecord(bytes) {
   return record;
 }
 
+/** Of a system's entry: erasure leaves its content. */
+const keepsContent = record => record.action === 'retention';
+
 export function parseContent(bytes) {
   const r = new Reader(bytes);
   need(r.u8() === 1 && r.u8() === 0, 'unknown version of a content');
@@ -324,7 +327,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
   const stack = new Stack();
   const earlier = checkpoints.map(parseCheckpoint).sort((a, b) => Number(a.size - b.size));
   const result = { entries: 0, skipped: 0n, erased: [], records: [] };
-  const shapes = new Set(), named = [];
+  const shapes = new Set(), ids = new Set(), gone = [], named = [];
   let log, trust, block, runs, previous, gap = false, ended = false;
 
   const compareEarlier = () => {
@@ -396,8 +399,13 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
           const run = runs.runs.find(r => place < r.place + r.count);
           need(record.xid === run.xid && record.sequence === place - run.place + 1n, 'an entry is not in its transaction');
         }
-        if (item.content === null) result.erased.push(record.entryId);
-        else if (item.content !== undefined) {
+        need(!ids.has(record.entryId), 'two entries have the same id');
+        ids.add(record.entryId);
+        if (item.content === null) {
+          need(record.source !== 'system' || !keepsContent(record), 'a content is gone that no erasure takes');
+          result.erased.push(record.entryId);
+          gone.push({ id: record.entryId, hash: leafHash(leaf) });
+        } else if (item.content !== undefined) {
           const bytes = fromBase64(item.content);
           need(sha256(bytes).equals(record.digest), 'a content is not that of its record');
           const content = parseContent(bytes);
@@ -445,8 +453,12 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
   need(ended, 'the export is cut off');
   need(BigInt(log.tree_size) === stack.size, 'the export is not of the size that it says');
   need(earlier.length === 0, 'an earlier checkpoint is beyond the export, or within what is left out');
-  if (result.skipped === 0n)
-    for (const id of result.erased)
-      need(named.some(([first, last]) => BigInt(first) <= id && id <= BigInt(last)), 'a content is gone without a record of it');
+  if (result.skipped === 0n) {
+    gone.sort((a, b) => (a.id < b.id ? -1 : 1));
+    const within = ([first, last]) => gone.filter(({ id }) => BigInt(first) <= id && id <= BigInt(last));
+    for (const range of named)
+      need(sha256(...within(range).map(({ hash }) => hash)).toString('hex') === range[2], 'other contents are gone than were erased');
+    need(named.reduce((n, range) => n + within(range).length, 0) === gone.length, 'a content is gone without a record of it');
+  }
   return { ...result, size: stack.size, root: stack.root(), origin: log.origin };
 }

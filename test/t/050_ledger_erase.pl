@@ -93,4 +93,43 @@ is(in_files('canary-1311.', $segment), 0, 'VACUUM FULL takes them from its files
 is(in_files('canary-1312.', $segment) > 0, 1, 'and no other content');
 is(sql('SELECT ok FROM bulwark.ledger_verify()'), 't', 'and the ledger is whole');
 
+# --- L8: an id that is used again ---------------------------------------------------------------
+# Ids are what an erasure names entries by to people; it covers the leaves that it found.
+sub problems { return sql(q{SELECT coalesce(entry_id::text, '-') || ': ' || problem FROM bulwark.ledger_problems()}); }
+my $back = "SELECT setval('bulwark_internal.ledger_entry_id', (SELECT min(entry_id) - 1 FROM bulwark.ledger WHERE entity_id IN ('junk1', 'junk2')) / 64 * 64 + 1, false)";
+sql(q{INSERT INTO person SELECT 'junk' || n, 'junk' FROM generate_series(1, 200) AS n});
+my $junk = sql(q{SELECT array_agg(entry_id ORDER BY entry_id) FROM bulwark.ledger WHERE entity_id LIKE 'junk%'});
+my ($first, $last) = $junk =~ /^\{(\d+).*?(\d+)\}$/;
+is(sql("SELECT bulwark.ledger_erase('$junk', 'junk')"), '200', 'L8: contents of entries are erased');
+sql('SELECT bulwark.ledger_seal()');
+my $log = -s $node->logfile;
+sql($back);
+sql(q{INSERT INTO person VALUES ('next@erase.example', 'a')});
+cmp_ok(sql(q{SELECT entry_id FROM bulwark.ledger WHERE entity_id = 'next@erase.example'}), '>', $last, 'L8: a sequence that was set back goes on behind the newest entry');
+like(substr(slurp_file($node->logfile), $log), qr/ids had been set back to \d+/, 'L8: and the log says so');
+sql('SELECT bulwark.ledger_seal()');
+is(problems(), '', 'L8: no id is used twice');
+
+# where the server does not know yet which ids are used
+$node->restart;
+sql($back);
+sql(q{INSERT INTO person SELECT 'evil' || n, 'x' FROM generate_series(1, 100) AS n});
+my $evil = sql(q{SELECT entry_id FROM bulwark.ledger WHERE entity_id = 'evil100'});
+ok($first <= $evil && $evil <= $last, 'L8: an id is used twice after a restart');
+sql('SELECT bulwark.ledger_seal()');
+like(problems(), qr/^$evil: another entry has the same id$/m, 'L8: ledger_problems() names it');
+my $vkey = sql('SELECT bulwark.ledger_public_key()');
+command_checks_all([ 'bulwarkctl', 'verify', '--key', $vkey, '-d', $node->connstr('postgres') ], 1,
+	[qr/entry $evil: another entry has the same id/], [], 'L8: so does bulwarkctl');
+
+# the segment's file under another name, which no guard knows
+my $active = sql("SELECT tableoid::regclass FROM bulwark_internal.ledger_entries WHERE bulwark_internal.leaf_entry_id(leaf) = $evil AND content IS NOT NULL");
+sql("CREATE TABLE alias (LIKE $active)");
+sql("UPDATE pg_class SET relfilenode = pg_relation_filenode('$active') WHERE oid = 'alias'::regclass");
+is(sql("UPDATE alias SET content = NULL WHERE bulwark_internal.leaf_entry_id(leaf) = $evil AND content IS NOT NULL RETURNING 1"), '1',
+	'L8: a content is taken away under the erasure of another');
+like(problems(), qr/^\d+: the contents that are gone, up to entry \d+, are not those that were erased$/m, 'L8: it is not the one that was erased');
+command_checks_all([ 'bulwarkctl', 'verify', '--key', $vkey, '-d', $node->connstr('postgres') ], 1,
+	[qr/up to entry \d+, are not those that were erased/], [], 'L8: which bulwarkctl tells, too');
+
 done_testing();
