@@ -226,6 +226,32 @@ SELECT bulwark.ledger_seal() > 0 AS sealed;
 SELECT ok, integrity, coverage, problems FROM bulwark.ledger_verify();
 SELECT count(*) AS about_the_erased FROM bulwark.ledger_problems();
 SELECT attempt(format('SELECT bulwark.ledger_erase(ARRAY[%s], ''no'')', entry_id)) ~ '22023' AS refused FROM bulwark.ledger WHERE action = 'retention' LIMIT 1;
+-- nor is what says how things are set up; of what else happened, and of persons, the content can go
+\c - postgres
+CREATE TABLE lv_changed (id int);
+SELECT bulwark.audit('lv_changed');
+ALTER TABLE lv_changed ADD note text;
+SELECT principal_id FROM bulwark.principals LIMIT 1 \gset
+SELECT bulwark.tickets_revoke(:'principal_id');
+\c - lv_retention
+SELECT * FROM lv_case;
+\c - postgres
+DO $$
+BEGIN
+	FOR i IN 1 .. 400 LOOP
+		EXIT WHEN EXISTS (SELECT FROM bulwark.ledger WHERE action = 'denied' AND entity_type = 'public.lv_case' AND db_role = 'lv_retention');
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+END $$;
+SELECT bulwark.ledger_seal() > 0 AS sealed;
+SELECT action, entity_type, regexp_replace(attempt(format('SELECT bulwark.ledger_erase(ARRAY[%s], ''no'')', entry_id)), 'entry \d+', 'entry') AS answer FROM (
+	SELECT DISTINCT ON (action, entity_type) action, entity_type, entry_id FROM bulwark.ledger
+	WHERE (action, entity_type) IN (('configuration', 'public.lv_changed'), ('ddl', 'public.lv_changed'), ('configuration', 'tenant'), ('configuration', 'principal'), ('denied', 'public.lv_case'))
+	ORDER BY action, entity_type, entry_id DESC) AS e ORDER BY 1, 2;
+SELECT bulwark.ledger_seal() > 0 AS sealed;
+SELECT ok, coverage, problems FROM bulwark.ledger_verify();
+SELECT bulwark.audit_stop('lv_changed');
+DROP TABLE lv_changed;
 
 SELECT bulwark.audit_stop('lv_case'), bulwark.audit_stop('lv_values');
 DROP TABLE lv_case, lv_values;

@@ -192,7 +192,13 @@ bw_leaf_records_erasure(const bw_leaf *leaf)
 bool
 bw_leaf_keeps_content(const bw_leaf *leaf)
 {
-	return bw_leaf_records_erasure(leaf);
+	static const char person[] = "principal";
+
+	if (leaf->source != BW_SOURCE_SYSTEM)
+		return false;
+	if (leaf->action == BW_ACTION_CONFIGURATION)
+		return leaf->entity_type.len != sizeof(person) - 1 || memcmp(leaf->entity_type.data, person, leaf->entity_type.len) != 0;
+	return leaf->action == BW_ACTION_RETENTION || leaf->action == BW_ACTION_DDL;
 }
 
 void

@@ -365,12 +365,16 @@ describe('erasure', () => {
     const { out } = refused(forge.export(), { keys: [forge.vkey] }, /entry 3: another entry has the same id/);
     assert.match(out, /entry 2: the contents that are gone, up to entry 3, are not those that were erased/);
   });
-  test('of a record of erasure is a problem', () => {
-    const forge = erased(entries => ({ erased: [[2, 3, leaves([entries[1], entries[2]])]] }));
-    const kept = forge.blocks.at(-1).entries[0];
-    erase(kept);
-    kept.fields.metadata = null;
-    refused(forge.export(), { keys: [forge.vkey] }, /entry 6: its content is gone, which no erasure takes from such an entry/);
+  test('of what was erased or set up is a problem', () => {
+    for (const action of ['retention', 'ddl', 'configuration']) {
+      const forge = new Forge();
+      const entries = forge.transaction(1, { action, source: 3, metadata: '{}' });
+      forge.seal(entries);
+      forge.seal(forge.transaction(1, { action: 'retention', source: 3, metadata: JSON.stringify({ erased: [[1, 1, leaves(entries)]] }) }));
+      erase(entries[0]);
+      entries[0].fields.metadata = null;
+      refused(forge.export(), { keys: [forge.vkey] }, /entry 1: its content is gone, which no erasure takes from such an entry/);
+    }
   });
 });
 

@@ -36,7 +36,7 @@ export class SigningKey {
   }
 }
 
-const codes = { insert: 1, update: 2, delete: 3, read: 5, retention: 10 };
+const codes = { insert: 1, update: 2, delete: 3, read: 5, ddl: 9, retention: 10, configuration: 11 };
 
 export class Forge {
   constructor() {

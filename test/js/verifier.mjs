@@ -254,7 +254,8 @@ export function parseRecord(bytes) {
 }
 
 /** Of a system's entry: erasure leaves its content. */
-const keepsContent = record => record.action === 'retention';
+const keepsContent = record => ['retention', 'ddl'].includes(record.action) ||
+  (record.action === 'configuration' && record.entityType !== 'principal');
 
 export function parseContent(bytes) {
   const r = new Reader(bytes);

@@ -132,4 +132,14 @@ like(problems(), qr/^\d+: the contents that are gone, up to entry \d+, are not t
 command_checks_all([ 'bulwarkctl', 'verify', '--key', $vkey, '-d', $node->connstr('postgres') ], 1,
 	[qr/up to entry \d+, are not those that were erased/], [], 'L8: which bulwarkctl tells, too');
 
+# --- what says how things are set up ---------------------------------------------------------------
+my $setup = sql(q{SELECT entry_id FROM bulwark.ledger WHERE action = 'configuration' AND entity_type = 'public.person'});
+(undef, undef, $refused) = $node->psql('postgres', "SELECT bulwark.ledger_erase(ARRAY[$setup], 'x')");
+like($refused, qr/the content of entry $setup cannot be erased/, 'L8: that a table is audited is not erased');
+sql("UPDATE pg_class SET relfilenode = pg_relation_filenode('$segment') WHERE oid = 'alias'::regclass");
+is(sql("UPDATE alias SET content = NULL WHERE bulwark_internal.leaf_entry_id(leaf) = $setup RETURNING 1"), '1', 'L8: who takes it away all the same');
+like(problems(), qr/^$setup: its content is gone, which no erasure takes from such an entry$/m, 'L8: is found');
+command_checks_all([ 'bulwarkctl', 'verify', '--key', $vkey, '-d', $node->connstr('postgres') ], 1,
+	[qr/entry $setup: its content is gone, which no erasure takes from such an entry/], [], 'L8: by bulwarkctl, too');
+
 done_testing();
