@@ -181,13 +181,15 @@ AlteredCommandRenamesValue(void)
 	return command.renames_value;
 }
 
-/* Its text, without secrets and not too long. */
+/* Its text, not too long, without constants: those may be secrets, or values that are recorded nowhere else. */
 static char *
 command_text(void)
 {
-	char	   *text = pnstrdup(command.text, pg_mbcliplen(command.text, command.len, STATEMENT_MAX));
+	char	   *text = pnstrdup(command.text, command.len);
 
 	(void) HideSecrets(text);
+	HideValues(text);
+	text[pg_mbcliplen(text, strlen(text), STATEMENT_MAX)] = '\0';
 	return text;
 }
 

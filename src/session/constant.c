@@ -256,6 +256,62 @@ HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
 	}
 }
 
+/* The end of what is copied towards the front. */
+static char *
+copy_to(char *to, const char *from, const char *end)
+{
+	memmove(to, from, end - from);
+	return to + (end - from);
+}
+
+void
+HideValues(char *text)
+{
+	char	   *to = text;
+	char	   *p = text;
+
+	HideConstants(text, text, QUOTED_NAME);
+	while (*p != '\0')
+	{
+		char	   *start = p;
+
+		if ((p[0] == '-' && p[1] == '-') || (p[0] == '/' && p[1] == '*'))
+		{
+			p = skip_comment(p);
+			*to++ = ' ';
+		}
+		else if (*p == '"')
+		{
+			p = quoted_end(p + 1, '"', false);
+			p += *p != '\0';
+			to = copy_to(to, start, p);
+		}
+		else if (*p == '\'' || (*p == '*' && p > text && p[-1] == '$'))
+		{
+			/* what is hidden, at most one of it */
+			p += *p == '\'';
+			to = copy_to(to, start, p + (*p == '*'));
+			p += strspn(p, "*\r\n");
+			if (*start == '\'' && *p == '\'')
+				*to++ = *p++;
+		}
+		else if (is_word_start(*p))
+		{
+			while (is_word(*p) && *p != '$')
+				p++;
+			to = copy_to(to, start, p);
+		}
+		else if (isdigit((unsigned char) *p))
+		{
+			p += strspn(p, "0123456789._xXoObB");
+			*to++ = '0';
+		}
+		else
+			*to++ = *p++;
+	}
+	*to = '\0';
+}
+
 void
 HideBehindWord(char *text)
 {

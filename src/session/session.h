@@ -223,6 +223,8 @@ typedef enum QuotedIs
 	QUOTED_TWICE				/* a name; the text is a field of CSV, its quotes are doubled */
 } QuotedIs;
 extern void HideConstants(char *text, const char *numbers_from, QuotedIs quoted);
+/* Of a whole statement, which gets shorter: its constants, how long they were, and comments. */
+extern void HideValues(char *text);
 /*
  * If nothing in text says any more that its constants are hidden, for all of it was
  * one (the body of DO), let a hidden piece of it say so.

@@ -56,6 +56,8 @@ hide(char *text, QuotedIs quoted)
 	REQUIRE(strcmp(once, text) == 0);
 	HideKeepName(text);
 	REQUIRE(strlen(text) == len);
+	HideValues(before);
+	REQUIRE(strlen(before) <= len);
 	free(before);
 	free(once);
 }
