@@ -154,6 +154,37 @@ ALTER TABLE account ADD c int;
 COMMIT;
 SELECT change, metadata->>'statement' AS statement FROM definitions WHERE entity_type = 'guarded.account' ORDER BY entry_id DESC LIMIT 2;
 
+-- what changes no row that is there, but those to come, or what names them
+CREATE FUNCTION newer(than bigint) RETURNS TABLE (entity_types text, change text, statement text) LANGUAGE sql AS
+	$$SELECT string_agg(entity_type, ' ' ORDER BY entity_type), change, metadata->>'statement' FROM definitions WHERE entry_id > than GROUP BY 2, 3 ORDER BY min(entry_id)$$;
+SELECT max(entry_id) AS seen FROM definitions \gset
+ALTER TABLE account ALTER colour SET DEFAULT 'blue';
+ALTER TABLE account ALTER colour DROP DEFAULT;
+ALTER TABLE account REPLICA IDENTITY FULL;
+CREATE UNIQUE INDEX account_colour ON account (id, colour);
+ALTER TABLE account REPLICA IDENTITY DEFAULT;
+REINDEX INDEX account_colour;	-- changes nothing
+DROP INDEX account_colour;
+CREATE INDEX CONCURRENTLY account_colour ON account (colour);
+DROP INDEX CONCURRENTLY account_colour;
+ALTER TABLE call ALTER note SET DEFAULT 'none';
+CREATE INDEX call_note ON call (note);
+DROP INDEX call_note;
+CREATE SEQUENCE colours;
+ALTER TABLE account ALTER colour SET DEFAULT nextval('colours');
+DROP SEQUENCE colours CASCADE;
+SELECT * FROM newer(:seen);
+
+-- no constant of a statement is kept: it may be a secret, or the value of a column that is left out
+SELECT max(entry_id) AS seen FROM definitions \gset
+ALTER TABLE account ADD CONSTRAINT a CHECK (colour <> 'S3CRET' AND id <> 5500005555555559 AND 'it''s S3CRET' <> E'S3\'CRET' AND 1.5 < 2e3 /* S3CRET */); -- S3CRET
+ALTER TABLE account ADD CONSTRAINT "5" CHECK ($$S3CRET$$ <> $a$S3CRETS$a$ AND U&'S3CRET' <> repeat('S3', length(B'1010')) /* /* S3CRET */ '*/);
+DO $$BEGIN EXECUTE format('ALTER TABLE account ALTER colour SET DEFAULT %L', 'S3CRET'); END$$;
+SELECT * FROM newer(:seen);
+ALTER TABLE account DROP CONSTRAINT a, DROP CONSTRAINT "5", ALTER colour DROP DEFAULT;
+SELECT count(*) FROM definitions WHERE entry_id > :seen AND metadata::text ~ 'S3|1010|5559|2e3';
+DROP FUNCTION newer;
+
 -- in a function, by a schema's name, with the schema
 DO $$BEGIN ALTER TABLE guarded.account ALTER a TYPE bigint; END$$;
 SELECT change, command, rows_before, before = after AS same FROM newest();

@@ -11,9 +11,11 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_attrdef.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_policy.h"
@@ -320,6 +322,25 @@ part_dropped(Oid classid, Oid objectid)
 				ALTERED_TRIGGER_GONE : ALTERED_DEFINITION, InvalidOid);
 }
 
+/* An index says what is unique, and names rows where it is the replica identity. */
+static void
+index_changed(Oid index, SnapshotData *snapshot)
+{
+	DdlPart		part;
+
+	if (DdlReadPart(IndexRelationId, index, snapshot, &part) && AuditedOf(part.relid) != NULL)
+		AlteredNote(part.relid, ALTERED_DEFINITION, InvalidOid);
+}
+
+static void
+default_dropped(Oid attrdef)
+{
+	Oid			relid = GetAttrDefaultColumnAddress(attrdef).objectId;
+
+	if (OidIsValid(relid) && AuditedOf(relid) != NULL)
+		AlteredNote(relid, ALTERED_DEFINITION, InvalidOid);
+}
+
 /* --- the hook's part ------------------------------------------------------------------- */
 
 void
@@ -334,12 +355,19 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 	switch (access)
 	{
 		case OAT_POST_CREATE:
-			if (!relation)
+			if (classid == AttrDefaultRelationId)	/* of that relation and column */
+			{
+				if (AuditedOf(objectid) != NULL)
+					AlteredNote(objectid, ALTERED_DEFINITION, InvalidOid);
+			}
+			else if (!relation)
 				part_created(classid, objectid);
 			else if (subid != 0)
 				column_created(objectid, subid);
 			else if (((ObjectAccessPostCreate *) arg)->is_internal)
 				heap_created(objectid);
+			else
+				index_changed(objectid, SnapshotSelf);
 			break;
 
 		case OAT_POST_ALTER:
@@ -368,8 +396,14 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 				relation_dropped(objectid, subid);
 			else if (relation && subid == 0)
 				toast_index_dropped(objectid);
-			else if (!relation && (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) == 0)
+			if ((((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0)
+				break;
+			if (classid == AttrDefaultRelationId)
+				default_dropped(objectid);
+			else if (!relation)
 				part_dropped(classid, objectid);
+			else if (subid == 0)
+				index_changed(objectid, NULL);
 			break;
 
 		default:

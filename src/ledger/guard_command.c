@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
@@ -20,7 +21,9 @@
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "commands/tablecmds.h"
+#include "commands/tablespace.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -52,6 +55,18 @@ is_ours(const char *schema_or_extension)
 }
 
 /* --- ALTER TABLE ----------------------------------------------------------------- */
+
+static bool
+any_subcommand(const AlterTableStmt *stmt, const AlterTableType *types, int n)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+		for (int i = 0; i < n; i++)
+			if (lfirst_node(AlterTableCmd, lc)->subtype == types[i])
+				return true;
+	return false;
+}
 
 static bool
 only_subcommands(const AlterTableStmt *stmt, const AlterTableType *types, int n)
@@ -89,6 +104,9 @@ check_named_triggers(const AlterTableStmt *stmt, Oid relid)
 	}
 }
 
+/* Changes of a table that nothing else tells of. */
+static const AlterTableType silent[] = {AT_ReplicaIdentity, AT_SetIdentity};
+
 /*
  * How the rows of audited tables are to be read, as long as the catalogs say it: a
  * change of a column's type forgets the values of columns that came without a
@@ -108,15 +126,28 @@ keep_rows(AlterTableStmt *stmt, Oid relid)
 	relid = AlterTableLookupRelation(stmt, lockmode);
 	if (!OidIsValid(relid))
 		return;
+	if (AuditedOf(relid) != NULL && any_subcommand(stmt, silent, lengthof(silent)))
+		AlteredNote(relid, ALTERED_DEFINITION, InvalidOid);
 	foreach(lc, stmt->relation->inh ? find_all_inheritors(relid, lockmode, NULL) : list_make1_oid(relid))
 		if (AuditedOf(lfirst_oid(lc)) != NULL)
 			AlteredKeepRows(lfirst_oid(lc));
 }
 
+/*
+ * What keeps writers out keeps them out until its transaction ends, so that is to be
+ * the command's own.
+ */
+static void
+require_own_transaction(Oid relid, bool top_level, const char *what)
+{
+	if (OidIsValid(relid) && OidIsValid(LedgerTableOf(relid)) && !GuardOff())
+		PreventInTransactionBlock(top_level, what);
+}
+
 /* What row security, replica identity and others change has no event of its own.
  * True: skip the command. */
 static bool
-check_alter_table(AlterTableStmt *stmt)
+check_alter_table(AlterTableStmt *stmt, bool top_level)
 {
 	static const AlterTableType all_triggers[] = {
 		AT_DisableTrigAll, AT_DisableTrigUser, AT_EnableTrigAll, AT_EnableTrigUser
@@ -143,8 +174,42 @@ check_alter_table(AlterTableStmt *stmt)
 	}
 	if (!only_subcommands(stmt, tablespace, lengthof(tablespace)))
 		RefuseLedgerChange("ALTER TABLE", relid);
+	require_own_transaction(relid, top_level, "SET TABLESPACE of a ledger relation");
 	mode = GUARD_MAINTAINS;
 	return false;
+}
+
+/* --- maintenance ------------------------------------------------------------------ */
+
+/* Are ledger relations in it? */
+static bool
+tablespace_has_ledger(const char *name)
+{
+	Oid			tablespace = get_tablespace_oid(name, true);
+	ListCell   *lc;
+
+	if (!OidIsValid(tablespace) || !OidIsValid(LedgerExtension()))
+		return false;
+	foreach(lc, LedgerTables())
+	{
+		Oid			its = get_rel_tablespace(lfirst_oid(lc));
+
+		if (its == tablespace || (its == InvalidOid && tablespace == MyDatabaseTableSpace))
+			return true;
+	}
+	return false;
+}
+
+static void
+check_maintenance(Node *stmt, bool top_level)
+{
+	if (IsA(stmt, ReindexStmt))
+		require_own_transaction(named_relation(((ReindexStmt *) stmt)->relation), top_level, "REINDEX of a ledger relation");
+	else if (IsA(stmt, ClusterStmt))
+		require_own_transaction(named_relation(((ClusterStmt *) stmt)->relation), top_level, "CLUSTER of a ledger relation");
+	else if (IsA(stmt, AlterTableMoveAllStmt) && tablespace_has_ledger(((AlterTableMoveAllStmt *) stmt)->orig_tablespacename) &&
+			 !GuardOff())
+		PreventInTransactionBlock(top_level, "ALTER TABLE ALL IN TABLESPACE of ledger relations");
 }
 
 /* --- DROP -------------------------------------------------------------------------- */
@@ -341,12 +406,12 @@ check_rows_copied(const CopyStmt *stmt, uint64 rows)
 
 /* Before the command; true: skip it. */
 static bool
-check_before(Node *stmt)
+check_before(Node *stmt, bool top_level)
 {
 	switch (nodeTag(stmt))
 	{
 		case T_AlterTableStmt:
-			return check_alter_table((AlterTableStmt *) stmt);
+			return check_alter_table((AlterTableStmt *) stmt, top_level);
 		case T_DropStmt:
 			check_drop((DropStmt *) stmt);
 			break;
@@ -370,6 +435,7 @@ check_before(Node *stmt)
 		case T_ClusterStmt:
 		case T_ReindexStmt:
 		case T_AlterTableMoveAllStmt:
+			check_maintenance(stmt, top_level);
 			mode = GUARD_MAINTAINS;
 			break;
 		default:
@@ -395,7 +461,7 @@ run_command(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	QueryCompletion own;
 
-	if (check_before(pstmt->utilityStmt))
+	if (check_before(pstmt->utilityStmt, context == PROCESS_UTILITY_TOPLEVEL))
 		return;
 	if (qc == NULL)
 	{

@@ -76,9 +76,10 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('42501', 'L5: a constraint', 'ALTER TABLE # ADD CHECK (true)'),
 	('42501', 'out of the extension', 'ALTER EXTENSION bulwark DROP TABLE #'),
 	('ok', 'comment', 'COMMENT ON TABLE # IS $$x$$'),
-	('ok', 'L6: move to a tablespace', 'ALTER TABLE # SET TABLESPACE pg_default'),
+	('25001', 'keep writers out: move to a tablespace', 'ALTER TABLE # SET TABLESPACE pg_default'),
+	('25001', 'keep writers out: CLUSTER', 'CLUSTER #'),
 	('ok', 'L4: switch all triggers off and on, as pg_restore does', 'ALTER TABLE # DISABLE TRIGGER ALL; ALTER TABLE # ENABLE TRIGGER ALL'),
-	('ok', 'L6: rebuild indexes', 'REINDEX TABLE #'),
+	('25001', 'keep writers out: rebuild indexes', 'REINDEX TABLE #'),
 	('ok', 'publish for reading', 'CREATE PUBLICATION p FOR TABLE ONLY #');
 SELECT is(attempt(replace(statement, '#', t.oid::regclass::text)), answer, what || ': ' || t.relname)
 FROM attempts, pg_class t
@@ -108,6 +109,10 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('ok', 'explain', 'EXPLAIN DELETE FROM bulwark_internal.ledger_shapes'),
 	('42501', 'L1: in a prepared statement', 'PREPARE p AS DELETE FROM bulwark_internal.ledger_shapes; EXECUTE p'),
 	('42501', 'L1: by a cursor', 'DECLARE c CURSOR FOR SELECT * FROM bulwark_internal.ledger_shapes FOR UPDATE; FETCH c'),
+	('25001', 'keep writers out: rebuild an index', 'REINDEX INDEX bulwark_internal.ledger_log_pkey'),
+	('25001', 'keep writers out: move an index', 'ALTER INDEX bulwark_internal.ledger_log_pkey SET TABLESPACE pg_default'),
+	('25001', 'keep writers out: move all', 'ALTER TABLE ALL IN TABLESPACE pg_default SET TABLESPACE pg_default'),
+	('ok', 'rebuild indexes of another table', 'REINDEX TABLE shop.other'),
 	('42501', 'lock through a view', 'LOCK TABLE shop.shapes IN EXCLUSIVE MODE'),
 	('42501', 'L2: drop the schema', 'DROP SCHEMA bulwark_internal CASCADE'),
 	('42501', 'L2: drop the public schema', 'DROP SCHEMA bulwark CASCADE'),
@@ -209,11 +214,22 @@ CLUSTER bulwark_internal.ledger_log USING ledger_log_pkey;
 SELECT is(:'SQLSTATE'::text, '00000', 'L6: CLUSTER');
 REINDEX TABLE CONCURRENTLY bulwark_internal.ledger_shapes;
 SELECT is(:'SQLSTATE'::text, '00000', 'L6: REINDEX CONCURRENTLY');
+REINDEX TABLE bulwark_internal.ledger_segment_1;
+SELECT is(:'SQLSTATE'::text, '00000', 'L6: REINDEX');
+ALTER TABLE bulwark_internal.ledger_segment_1 SET TABLESPACE pg_default;
+SELECT is(:'SQLSTATE'::text, '00000', 'L6: move to a tablespace');
+ALTER INDEX bulwark_internal.ledger_log_pkey SET TABLESPACE pg_default;
+SELECT is(:'SQLSTATE'::text, '00000', 'L6: move an index');
 VACUUM ANALYZE bulwark_internal.ledger_entries;
 SELECT is(:'SQLSTATE'::text, '00000', 'L6: VACUUM ANALYZE');
 \set ON_ERROR_STOP off
 CREATE INDEX CONCURRENTLY ON bulwark_internal.ledger_shapes (shape);
 SELECT is(:'SQLSTATE'::text, '42501', 'L5: an index made concurrently');
+BEGIN;
+REINDEX TABLE bulwark_internal.ledger_segment_1;
+SELECT :'SQLSTATE' AS state \gset
+ROLLBACK;
+SELECT is(:'state'::text, '25001', 'keep writers out: REINDEX in a transaction block');
 \set ON_ERROR_STOP on
 
 -- L7: what a superuser edited in the catalogs is found.
