@@ -27,6 +27,8 @@
 static EVP_CIPHER_CTX *ecb = NULL;
 static EVP_CIPHER_CTX *gcm = NULL;
 static uint64_t ecb_serial = 0; /* 0: none */
+static bool ecb_keyed = false;
+static bool gcm_keyed = false;
 static uint64_t last_serial = 0;
 
 static EVP_CIPHER_CTX *
@@ -65,12 +67,12 @@ bw_aead_forget(void)
 {
 	static const uint8_t zero[BW_AEAD_KEY_LEN];
 
-	if (gcm != NULL)
-	{
+	if (ecb_keyed)
 		(void) EVP_CipherInit_ex(ecb, NULL, NULL, zero, NULL, 1);
+	if (gcm_keyed)
 		(void) EVP_CipherInit_ex(gcm, NULL, NULL, zero, zero, 1);
-	}
 	ecb_serial = 0;
+	ecb_keyed = gcm_keyed = false;
 }
 
 static bool
@@ -79,6 +81,7 @@ ecb_set_key(const bw_xaes_key *key)
 	if (ecb_serial == key->serial && ecb_serial != 0)
 		return true;
 	ecb_serial = 0;
+	ecb_keyed = true;
 	if (!contexts_ready() || EVP_CipherInit_ex(ecb, NULL, NULL, key->key, NULL, 1) != 1)
 		return false;
 	ecb_serial = key->serial;
@@ -164,6 +167,7 @@ update(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, size_t len)
 static bool
 begin(bool seal, const uint8_t key[BW_AEAD_KEY_LEN], const uint8_t nonce[BW_GCM_NONCE_LEN], const bw_ad *ad)
 {
+	gcm_keyed = true;
 	return contexts_ready() &&
 		EVP_CipherInit_ex(gcm, NULL, NULL, key, nonce, seal) == 1 &&
 		update(gcm, NULL, ad->head, ad->head_len) &&

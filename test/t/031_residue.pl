@@ -132,7 +132,8 @@ refused($s, "DO \$\$ DECLARE r record; BEGIN $prove FOR r IN SELECT * FROM order
 is(session_say($s, 'SHOW search_path; SHOW role; SHOW row_security;'), "public\nnone\non", 'I34: the settings are as they were');
 is(session_say($s, "SELECT string_agg(name, ' ') FROM pg_settings WHERE source = 'session';"), 'row_security search_path statement_timeout',
 	'I34: and no others than those before the first identity were changed');
-is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'I34: no lock is left');
+my $pid = session_say($s, 'SELECT pg_backend_pid();');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $pid"), 0, 'I34: no lock is left');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), 0, 'I34: no prepared transaction is left');
 is(session_say($s, "SELECT count(*) FROM pg_class WHERE relpersistence = 't'; SELECT count(*) FROM pg_prepared_statements; SELECT count(*) FROM pg_cursors;"),
 	"0\n0\n0", 'I34: nothing is left in the session');

@@ -106,12 +106,13 @@ is(as_tenant(q(SELECT count(*) FROM v WHERE id <= 20000 AND id % 100 = 3 AND bul
 
 # --- what it does not do -----------------------------------------------------------------------
 sql('CREATE TRIGGER fire BEFORE UPDATE ON v FOR EACH ROW EXECUTE FUNCTION fire()');
-my $entries = sql(q(SELECT count(*) FROM bulwark.ledger WHERE entity_type = 'public.v'));
+my $count = q(SELECT count(*) FROM bulwark.ledger WHERE entity_type = 'public.v' AND action IN ('insert', 'update', 'delete'));
+my $entries = sql($count);
 sql('SELECT bulwark.tenant_key_rotate(tenant) FROM who');
 sql(q(CALL bulwark.reencrypt('v', 5000)));
 is(sql('SELECT outdated()'), 0, 'once more');
 is(sql('SELECT count(*) FROM fired'), 0, 'no trigger of a user fires');
-is(sql(q(SELECT count(*) FROM bulwark.ledger WHERE entity_type = 'public.v')), $entries, 'rows that say the same are no entries');
+is(sql($count), $entries, 'rows that say the same are no entries');
 cmp_ok(sql(q(SELECT count(*) FROM bulwark.ledger WHERE metadata ->> 'operation' = 'reencrypt')), '>', 4, 'a batch is');
 sql(q(CALL bulwark.reencrypt('v')));
 my ($rc, $out, $err) = $node->psql('postgres', q(UPDATE v SET e = set_byte(e::bytea, 60, get_byte(e::bytea, 60) # 1)::bulwark.encrypted_text WHERE id = 5));
