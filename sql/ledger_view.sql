@@ -226,7 +226,7 @@ SELECT bulwark.ledger_seal() > 0 AS sealed;
 SELECT ok, integrity, coverage, problems FROM bulwark.ledger_verify();
 SELECT count(*) AS about_the_erased FROM bulwark.ledger_problems();
 SELECT attempt(format('SELECT bulwark.ledger_erase(ARRAY[%s], ''no'')', entry_id)) ~ '22023' AS refused FROM bulwark.ledger WHERE action = 'retention' LIMIT 1;
--- nor is what says how things are set up; of what else happened, and of persons, the content can go
+-- L8: nor is what says how things are set up; of what else happened, and of persons, the content can go
 \c - postgres
 CREATE TABLE lv_changed (id int);
 SELECT bulwark.audit('lv_changed');
