@@ -173,7 +173,12 @@ DROP INDEX call_note;
 CREATE SEQUENCE colours;
 ALTER TABLE account ALTER colour SET DEFAULT nextval('colours');
 DROP SEQUENCE colours CASCADE;
+CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY);
+SELECT bulwark.audit('counted');
+ALTER TABLE counted ALTER id RESTART WITH 100;
+ALTER TABLE counted REPLICA IDENTITY USING INDEX counted_pkey;
 SELECT * FROM newer(:seen);
+DROP TABLE counted;
 
 -- no constant of a statement is kept: it may be a secret, or the value of a column that is left out
 SELECT max(entry_id) AS seen FROM definitions \gset
