@@ -82,7 +82,7 @@ GRANT SELECT (id, tenant_id, place, name) ON lv_case TO lv_service;
 BEGIN;
 SELECT bulwark.assume('c1000000-0000-4000-8000-000000000001', 'a1000000-0000-4000-8000-000000000001') IS NOT NULL AS tenant_admin;
 SELECT old, new FROM bulwark.ledger WHERE entity_type = 'public.lv_case' AND action = 'update';
-SELECT count(*) > 0 AS entries, count(*) FILTER (WHERE line ~ '"content"') AS with_content, bool_or(line ~ 'x1') AS leaks
+SELECT count(*) > 0 AS entries, count(*) FILTER (WHERE line ~ '"content"') AS with_content, bool_or(line ~ '"x1') AS leaks
 	FROM bulwark.ledger_export('jsonl') AS line WHERE line ~ '"entry".*public.lv_case';
 ROLLBACK;
 
