@@ -6,7 +6,7 @@
  * by page in their heap, never through an index, and nothing on a page is
  * trusted: pointers and lengths are checked before they are followed, so that
  * damage is a problem that has a name and not a crash.  All of it under one
- * snapshot, in memory that does not grow with the log.
+ * snapshot, in memory that grows by a bit for each entry (their ids) and no more.
  */
 #ifndef BULWARK_VERIFY_H
 #define BULWARK_VERIFY_H
