@@ -104,7 +104,9 @@ begin_lane(Lane *lane, const bw_bytes *message, uint64_t before)
 	lane->data = message->data;
 	lane->whole = message->len / BLOCK_LEN;
 	lane->blocks = lane->whole + (rest + 9 <= BLOCK_LEN ? 1 : 2);
-	memset(lane->tail, 0, sizeof(lane->tail));
+	memset(lane->tail, 0, BLOCK_LEN);
+	if (lane->blocks > lane->whole + 1)
+		memset(lane->tail + BLOCK_LEN, 0, BLOCK_LEN);
 	if (rest > 0)
 		memcpy(lane->tail, message->data + message->len - rest, rest);
 	lane->tail[rest] = 0x80;
@@ -117,7 +119,7 @@ block_of(const Lane *lane, size_t block)
 	if (block < lane->whole)
 		return lane->data + block * BLOCK_LEN;
 	/* one that has ended goes on with what does not matter */
-	return lane->tail + (block - lane->whole) % 2 * BLOCK_LEN;
+	return lane->tail + (block + 1 == lane->blocks && block > lane->whole ? BLOCK_LEN : 0);
 }
 
 static void
