@@ -218,9 +218,11 @@ BEGIN;
 SELECT act('c');
 SELECT attempt(format('SELECT bulwark.decrypt_text(%L, ''tenant_key'')', sealed)) FROM value WHERE name = 'first of c';
 COMMIT;
--- at once: the word in the confirmation, or the argument
+-- at once: the word in the confirmation, or the argument; carried out when that is committed, by a worker or the next call
 SELECT r ->> 'state' AS state, r #>> '{providers,0,answer}' AS database, r #>> '{providers,1,answer}' AS answer
 FROM bulwark.tenant_key_destroy(id('c'), 'tenant-key-c immediately') r;
+SELECT r ->> 'state' AS state, r #>> '{providers,0,answer}' AS database, r #>> '{providers,1,answer}' AS answer
+FROM bulwark.tenant_key_destroy(id('c'), 'tenant-key-c') r;
 SELECT r ->> 'state' AS state FROM bulwark.tenant_key_destroy(id('c'), 'tenant-key-c') r;
 SELECT attempt(format('SELECT bulwark.tenant_key_destroy_cancel(%L)', id('c')));
 SELECT * FROM keys WHERE name = 'c';
@@ -231,7 +233,7 @@ SELECT attempt(format('SELECT bulwark.decrypt_text(%L, ''tenant_key'')', sealed)
 SELECT attempt('SELECT bulwark.encrypt_text(''x'')'), attempt('SELECT bulwark.blind_index(''x'', ''y'')');
 COMMIT;
 SELECT attempt(format('SELECT bulwark.tenant_key_rotate(%L)', id('c')));
--- S14: an old backup's row does not bring it back, nor does a rollback
+-- S14: an old backup's row does not bring it back
 CALL put_back();
 DELETE FROM bulwark_internal.tenant_key_destructions WHERE tenant_id = id('c');
 SELECT state FROM keys WHERE name = 'c';
@@ -240,11 +242,15 @@ SELECT act('c');
 SELECT attempt(format('SELECT bulwark.decrypt_text(%L, ''tenant_key'')', sealed)) FROM value WHERE name = 'first of c';
 SELECT attempt('SELECT bulwark.encrypt_text(''x'')'), attempt('SELECT bulwark.blind_index(''x'', ''y'')');
 COMMIT;
+-- S14: what is rolled back has destroyed nothing; within it the keys are of no use
 BEGIN;
 SELECT r ->> 'state' AS state FROM bulwark.tenant_key_destroy(id('d'), 'tenant-key-d', immediately => true) r;
+SELECT attempt(format('SELECT bulwark.encrypt_text_for(%L, ''x'')', id('d')));
 ROLLBACK;
 SELECT state FROM keys WHERE name = 'd';
-SELECT attempt(format('SELECT bulwark.encrypt_text_for(%L, ''x'')', id('d')));
+SELECT attempt(format('SELECT bulwark.encrypt_text_for(%L, ''x'') IS NOT NULL', id('d')));
+SELECT attempt(format('SELECT bulwark.tenant_key_destroy(%L, ''tenant-key-d lost'')', id('d')));
+SELECT r ->> 'state' AS state, r #>> '{providers,1,answer}' AS answer FROM bulwark.tenant_key_destroy(id('d'), 'immediately') r;
 SELECT r ->> 'state' AS state, r #>> '{providers,1,answer}' AS answer FROM bulwark.tenant_key_destroy(id('d'), 'immediately') r;
 
 -- who may
@@ -260,7 +266,7 @@ SELECT attempt('SELECT bulwark.root_key_rotate()');
 SELECT bulwark.tenant_key_sweep();
 RESET ROLE;
 
--- each act is an entry, and the destruction that was rolled back is on the record too
+-- each act is an entry
 SELECT bulwark.ledger_seal() > 0 AS sealed;
 SELECT metadata ->> 'operation' AS operation, t.name, metadata ->> 'kind' AS kind, metadata ->> 'version' AS version, metadata ->> 'state' AS state, metadata ->> 'step' AS step
 FROM bulwark.ledger l JOIN tenant t ON t.id = l.tenant_id WHERE metadata ->> 'operation' LIKE 'tenant_key%' ORDER BY 1, 2, 3, 4, 5, 6;

@@ -13,6 +13,7 @@ BaseInit(void)
 		elog(FATAL, "libsodium could not be initialised");
 	XactInit();
 	ShmemInit();
+	UpkeepInit();
 	LabelInit();
 	NamesInit();
 }

@@ -272,8 +272,12 @@ extern int	CommandEnd(RunningCommand *run);
  */
 typedef void (*Upkeep) (void);
 extern void UpkeepRegister(Upkeep upkeep);
+extern void UpkeepInit(void);
 /* In that worker: every one of them; an error of one is logged and stops no other. */
 extern void UpkeepRun(void);
+/* At the worker's next round after this transaction has committed, which an entry in
+ * the ledger brings about; else it is done in its turn. */
+extern void UpkeepSoon(void);
 
 /* --- audit.c: audit-event sink: the ledger registers, others report --------- */
 typedef enum AuditDurability

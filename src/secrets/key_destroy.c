@@ -3,14 +3,16 @@
  *		A tenant's keys destroyed, for good: what is under them is lost in the
  *		database and in each of its backups.
  *
- * What is outside the database cannot be brought back by a rollback.  So the act is
- * on the record, on disk, before the first component goes; and when one has gone,
- * every back end forgets all keys at once, whatever becomes of this transaction.  A
- * failure half-way leaves a tenant whose keys are of no use, and a request that is
- * taken up again.
+ * What is outside the database cannot be brought back by a rollback.  So nothing is
+ * destroyed but by a request that has been committed: a worker carries it out, or a
+ * later call.  That call's act is on the record, on disk, before the first component
+ * goes; and when one has gone, every back end forgets all keys at once, whatever
+ * becomes of the transaction.  A failure half-way leaves a tenant whose keys are of no
+ * use, and the request, which is taken up again.
  */
 #include "secrets/keys.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -104,7 +106,8 @@ receipt(const Destruction *destruction, const char *state)
 					destruction->complete ? "wrapped halves removed" : "wrapped halves kept until every component is destroyed");
 	for (int i = 0; i < destruction->ncomponents; i++)
 		append_provider(&json, destruction->components[i].provider, &destruction->components[i].id,
-						pending ? "kept until due" : destruction->answers[i]);
+						!pending ? destruction->answers[i] :
+						destruction->due_at <= GetCurrentTimestamp() ? "destroyed as soon as this is committed" : "kept until due");
 	appendStringInfoString(&json, "], \"remains\": [");
 	for (int i = 0; i < lengthof(remaining); i++)
 	{
@@ -187,7 +190,8 @@ destroy_components(Destruction *destruction)
 	KeyCacheForgetEverywhere();
 }
 
-/* The caller holds the lock of the tenant's keys and has written the request. */
+/* The caller holds the lock of the tenant's keys and that of the request, which is
+ * committed and due. */
 static Datum
 destroy(Destruction *destruction, AuditDurability durability)
 {
@@ -207,6 +211,9 @@ destroy(Destruction *destruction, AuditDurability durability)
 		(void) AdminExec("UPDATE bulwark_internal.tenant_key_destructions SET receipt = $2 WHERE tenant_id = $1",
 						 ARGS(UuidArg(destruction->tenant_id), ((Arg) {JSONBOID, result, false})));
 	}
+	else
+		(void) AdminExec("UPDATE bulwark_internal.tenant_key_destructions SET tried_at = pg_catalog.now() WHERE tenant_id = $1",
+						 ARGS(UuidArg(destruction->tenant_id)));
 	TrustedEnd(&scope);
 	if (!destruction->complete)
 		ereport(WARNING,
@@ -240,31 +247,59 @@ check_confirmation(const char *confirm, const char *slug, bool immediately, bool
 			 errhint("Confirm with the tenant's slug to destroy them in 7 days, or with the slug, a blank and \"immediately\".")));
 }
 
-/* What stands in the table, or what is put there now.  Inside a trusted scope; true: done before. */
-static bool
+typedef enum RequestState
+{
+	REQUEST_NEW,				/* written, or made due, by this transaction */
+	REQUEST_DUE,				/* committed by another, and due */
+	REQUEST_PENDING,			/* not due yet */
+	REQUEST_DONE				/* there is a receipt */
+} RequestState;
+
+static RequestState
+request_first(Destruction *destruction)
+{
+	AdminExpectRow(AdminExec("INSERT INTO bulwark_internal.tenant_key_destructions (tenant_id, requested_at, requested_by, due_at)"
+							 " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+							 ARGS(UuidArg(destruction->tenant_id), TimeArg(destruction->requested_at),
+								  TextArg(GetUserNameFromId(GetSessionUserId(), false)), TimeArg(destruction->due_at))));
+	return destruction->due_at > destruction->requested_at ? REQUEST_PENDING : REQUEST_NEW;
+}
+
+/* What stands in the table, or what is put there now, which is then locked.  Inside a
+ * trusted scope. */
+static RequestState
 request(Destruction *destruction, bool immediately, Datum *done_receipt)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz was_due;
+	bool		ours;
 	bool		no_receipt;
 
 	destruction->requested_at = now;
 	destruction->due_at = immediately ? now : now + PENDING_US;
-	if (AdminRead("SELECT requested_at, due_at, receipt FROM bulwark_internal.tenant_key_destructions WHERE tenant_id = $1",
+	if (AdminRead("SELECT requested_at, due_at, receipt, xmin FROM bulwark_internal.tenant_key_destructions WHERE tenant_id = $1",
 				  ARGS(UuidArg(destruction->tenant_id))) == 0)
-	{
-		(void) AdminExec("INSERT INTO bulwark_internal.tenant_key_destructions (tenant_id, requested_at, requested_by, due_at)"
-						 " VALUES ($1, $2, $3, $4)",
-						 ARGS(UuidArg(destruction->tenant_id), TimeArg(now),
-							  TextArg(GetUserNameFromId(GetSessionUserId(), false)), TimeArg(destruction->due_at)));
-		return false;
-	}
+		return request_first(destruction);
 	*done_receipt = AdminResult(0, 3, &no_receipt);
+	if (!no_receipt)
+		return REQUEST_DONE;
 	destruction->requested_at = DatumGetTimestampTz(AdminResult(0, 1, NULL));
-	destruction->due_at = Min(destruction->due_at, DatumGetTimestampTz(AdminResult(0, 2, NULL)));
-	if (no_receipt)
-		(void) AdminExec("UPDATE bulwark_internal.tenant_key_destructions SET due_at = $2 WHERE tenant_id = $1",
-						 ARGS(UuidArg(destruction->tenant_id), TimeArg(destruction->due_at)));
-	return !no_receipt;
+	was_due = DatumGetTimestampTz(AdminResult(0, 2, NULL));
+	ours = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(AdminResult(0, 4, NULL)));
+	destruction->due_at = Min(destruction->due_at, was_due);
+	AdminExpectRow(AdminExec("UPDATE bulwark_internal.tenant_key_destructions SET due_at = $2 WHERE tenant_id = $1",
+							 ARGS(UuidArg(destruction->tenant_id), TimeArg(destruction->due_at))));
+	if (was_due <= now && !ours)
+		return REQUEST_DUE;
+	return destruction->due_at <= now ? REQUEST_NEW : REQUEST_PENDING;
+}
+
+static Datum
+report_pending(const Destruction *destruction)
+{
+	AuditAdmin("tenant_key_destroy", "tenant", UuidText(destruction->tenant_id), destruction->tenant_id,
+			   "state", "pending", "due_at", UtcText(destruction->due_at), NULL);
+	return receipt(destruction, "pending");
 }
 
 Datum
@@ -273,7 +308,7 @@ bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 	Destruction destruction = {.tenant_id = ArgUuid(fcinfo, 0, "tenant_id")};
 	char	   *confirm = ArgText(fcinfo, 1, "confirm");
 	bool		immediately;
-	bool		done;
+	RequestState state;
 	Datum		done_receipt = (Datum) 0;
 	TrustedScope scope;
 
@@ -282,17 +317,22 @@ bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 	destruction.slug = TenantSlug(destruction.tenant_id);
 	immediately = check_confirmation(confirm, destruction.slug, ArgBool(fcinfo, 2), &destruction.lost);
 	ask_holds(destruction.tenant_id);
-	done = request(&destruction, immediately, &done_receipt);
+	state = request(&destruction, immediately, &done_receipt);
 	find_components(&destruction);
 	TrustedEnd(&scope);
 
-	if (done)
+	if (state == REQUEST_DONE)
 		PG_RETURN_DATUM(done_receipt);
-	if (destruction.due_at <= GetCurrentTimestamp())
+	if (state == REQUEST_DUE)
 		PG_RETURN_DATUM(destroy(&destruction, AUDIT_DURABLE));
-	AuditAdmin("tenant_key_destroy", "tenant", UuidText(destruction.tenant_id), destruction.tenant_id,
-			   "state", "pending", "due_at", UtcText(destruction.due_at), NULL);
-	PG_RETURN_DATUM(receipt(&destruction, "pending"));
+	if (destruction.lost)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no destruction of the keys of tenant %s has been committed and is due", UuidText(destruction.tenant_id)),
+				 errhint("Ask for it with the slug, a blank and \"immediately\", and commit. When called again it says which components are not there.")));
+	if (state == REQUEST_NEW)
+		UpkeepSoon();
+	PG_RETURN_DATUM(report_pending(&destruction));
 }
 
 Datum
@@ -319,9 +359,19 @@ bulwark_tenant_key_destroy_cancel(PG_FUNCTION_ARGS)
 
 /* --- when the time is up ------------------------------------------------------------------------- */
 
+/* Others that are due and have not been tried. */
+static bool
+more_due(const pg_uuid_t *tenant_id)
+{
+	return AdminReadBool("SELECT true FROM bulwark_internal.tenant_key_destructions"
+						 " WHERE tenant_id <> $1 AND receipt IS NULL AND tried_at IS NULL AND due_at <= pg_catalog.now() LIMIT 1",
+						 ARGS(UuidArg(tenant_id)));
+}
+
 /*
  * In a worker, for which the record cannot be waited: it would write it itself.  One of
- * those that are due, by chance, so that one that cannot be finished holds none up.
+ * those that are due, those not tried before first, else by chance, so that one that
+ * cannot be finished holds none up.
  */
 void
 TenantKeysUpkeep(void)
@@ -332,7 +382,7 @@ TenantKeysUpkeep(void)
 
 	TrustedBegin(&scope);
 	n = AdminRead("SELECT tenant_id, requested_at, due_at FROM bulwark_internal.tenant_key_destructions"
-				  " WHERE receipt IS NULL AND due_at <= pg_catalog.now() ORDER BY pg_catalog.random() LIMIT 1", 0, NULL);
+				  " WHERE receipt IS NULL AND due_at <= pg_catalog.now() ORDER BY tried_at IS NOT NULL, pg_catalog.random() LIMIT 1", 0, NULL);
 	if (n > 0)
 	{
 		destruction.tenant_id = DatumGetUUIDP(AdminResult(0, 1, NULL));
@@ -345,6 +395,8 @@ TenantKeysUpkeep(void)
 					  " WHERE tenant_id = $1 AND receipt IS NULL AND due_at <= pg_catalog.now()",
 					  ARGS(UuidArg(destruction.tenant_id)));
 		find_components(&destruction);
+		if (more_due(destruction.tenant_id))
+			UpkeepSoon();
 	}
 	TrustedEnd(&scope);
 	if (n > 0)

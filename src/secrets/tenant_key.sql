@@ -33,6 +33,7 @@ CREATE TABLE bulwark_internal.tenant_key_destructions (
 	requested_at timestamptz NOT NULL DEFAULT now(),
 	requested_by text NOT NULL,
 	due_at timestamptz NOT NULL,
+	tried_at timestamptz,		-- it could not be finished
 	receipt jsonb				-- once destroyed
 );
 SELECT pg_extension_config_dump('bulwark_internal.tenant_key_destructions', '');
@@ -67,12 +68,14 @@ GRANT EXECUTE ON FUNCTION bulwark.tenant_key_destroy(uuid, text, boolean) TO bul
 COMMENT ON FUNCTION bulwark.tenant_key_destroy(uuid, text, boolean) IS
 	'Destroy all keys of a tenant, and with them what is encrypted under them, in backups of the database too (cryptographic erasure, NIST SP 800-88). '
 	'confirm: the tenant''s slug; the keys are of no use from the next statement on and destroyed in 7 days, until when tenant_key_destroy_cancel() takes it back. '
-	'The slug, a blank and the word immediately (or that word alone, or immediately => true): at once. '
-	'The slug, a blank and the word lost: at once, and a component that is not there is given up. Without it, one that is not there and has no tombstone leaves the destruction incomplete. '
-	'Called again it goes on, or returns the receipt. Returns a receipt: tenant_id, tenant, state (pending, incomplete, destroyed), requested_at, due_at, at, keys, '
+	'The slug, a blank and the word immediately (or that word alone, or immediately => true): due at once. '
+	'Nothing is destroyed before the request has been committed: then a worker does it, within a moment, and so does the next call; a request that is rolled back destroys nothing. '
+	'Called again when it is due it goes on, or returns the receipt. The slug, a blank and the word lost: so, and a component that is not there is given up. Without it, one that is not there and has no tombstone leaves the destruction incomplete. '
+	'Returns a receipt: tenant_id, tenant, state (pending, incomplete, destroyed), requested_at, due_at, at, keys, '
 	'providers (each with its component and its answer) and remains (what this does not reach). '
-	'What is destroyed outside the database stays destroyed if the transaction rolls back; the act is in the ledger all the same. '
-	'Errors: 42704 no such tenant; 22023 not confirmed; 22004 a NULL; 55000 the entry could not be made durable; 55P03 another transaction that makes or changes a key stays open; whatever a hold raises. For bulwark_keys.';
+	'What a call that goes on has destroyed outside the database stays destroyed if its transaction rolls back; the request remains and is finished, and the act is in the ledger all the same. '
+	'Errors: 42704 no such tenant; 22023 not confirmed; 22004 a NULL; 55000 the entry could not be made durable, or lost without a destruction that is due; 55P03 another transaction that makes or changes a key stays open; '
+	'40001 the request was changed meanwhile (REPEATABLE READ); whatever a hold raises. For bulwark_keys.';
 
 CREATE FUNCTION bulwark.tenant_key_destroy_cancel(tenant_id uuid) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'bulwark_tenant_key_destroy_cancel';

@@ -12,7 +12,7 @@ use Test::More;
 
 my $node = bulwark_node('incident');
 my $dir = $node->safe_psql('postgres', q{SELECT regexp_replace(current_setting('bulwark.root_key_file'), '/[^/]*$', '/tenant-keys')});
-my %tenant = map { $_ => $node->safe_psql('postgres', "SELECT bulwark.tenant_create('$_', '$_')") } qw(held away old lost);
+my %tenant = map { $_ => $node->safe_psql('postgres', "SELECT bulwark.tenant_create('$_', '$_')") } qw(held away old lost back late soon);
 my $boss = $node->safe_psql('postgres', q{SELECT bulwark.principal_create('boss@example.org')});
 $node->safe_psql('postgres', "SELECT bulwark.membership_grant('$boss', '$_', 'tenant_admin')") for values %tenant;
 
@@ -56,14 +56,61 @@ is($node->safe_psql('postgres', 'SHOW lock_timeout'), 0, 'lock_timeout is as it 
 session_say($open, 'ROLLBACK;');
 session_end($open);
 
+sub component
+{
+	my ($name, $version) = @_;
+	return $node->safe_psql('postgres', "SELECT component FROM bulwark.tenant_keys WHERE tenant = '$name' ORDER BY version = " . ($version // 1) . ' DESC LIMIT 1') =~ s/-//gr;
+}
+sub path { my ($name, $in, $version) = @_; my $id = component($name, $version); return ($in // $dir) . '/' . substr($id, 0, 2) . "/$id" }
+
+# --- S14: nothing is destroyed but by a request that is committed ------------------------------
+my %made = map { $_ => act($_, q{SELECT bulwark.encrypt_text('of } . $_ . q{'), length(bulwark.blind_index('x', 'c'))}) =~ s/\|.*//r } qw(back late soon);
+sub whole { my ($name) = @_; return -e path($name) && act($name, "SELECT bulwark.decrypt_text('$made{$name}')") eq "of $name" }
+ok(whole($_), "$_ has a key") for sort keys %made;
+
+like($node->safe_psql('postgres', "BEGIN; SELECT bulwark.tenant_key_destroy('$tenant{back}', 'back immediately'); ROLLBACK"), qr/as soon as this is committed.*"state": "pending"/,
+	'S14: in a transaction a destruction is a request');
+ok(whole('back'), 'S14: rolled back, it has destroyed nothing');
+my ($rc, $out, $err) = $node->psql('postgres', "SELECT bulwark.tenant_key_destroy('$tenant{back}', 'back immediately'), 1 / (SELECT 0)");
+like($err, qr/division by zero/, 'a statement that fails after it');
+ok(whole('back'), 'S14: ... has destroyed nothing either');
+is($node->safe_psql('postgres', "SELECT count(*) FROM bulwark.tenant_key_destructions WHERE tenant = 'back'"), 0, '... nor left a request');
+
+# a snapshot that is older than a rotation
+my $older = session_start($node, $superuser);
+session_say($older, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class;');
+$node->safe_psql('postgres', "SELECT bulwark.tenant_key_rotate('$tenant{late}')");
+session_say($older, "SELECT bulwark.tenant_key_destroy('$tenant{late}', 'late immediately');");
+ok(-e path('late', undef, $_), "S14: component $_ is there while the request is open") for 1, 2;
+session_say($older, 'COMMIT;');
+session_end($older);
+ok($node->poll_query_until('postgres', "SELECT receipt ->> 'state' = 'destroyed' FROM bulwark.tenant_key_destructions WHERE tenant = 'late'"),
+	'S14: once it is committed a worker destroys them');
+for my $version (1, 2)
+{
+	ok(!-e path('late', undef, $version) && -e path('late', undef, $version) . '.gone', "S14: ... component $version, made after the snapshot or before");
+}
+is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT state, ' ') FROM bulwark.tenant_keys WHERE tenant = 'late'"), 'destroyed', 'S14: ... and the keys are destroyed in the database');
+
+# a call that carries one out, and is rolled back: the request stays, and is finished
+$node->safe_psql('postgres', "SELECT bulwark.tenant_key_destroy('$tenant{soon}', 'soon')");
+$node->safe_psql('postgres', "UPDATE bulwark_internal.tenant_key_destructions SET due_at = now() WHERE tenant_id = '$tenant{soon}'");
+$node->safe_psql('postgres', "BEGIN; SELECT bulwark.tenant_key_destroy('$tenant{soon}', 'soon'); ROLLBACK");
+ok(!-e path('soon') && -e path('soon') . '.gone', 'S14: a call that goes on with a request destroys at once');
+is($node->safe_psql('postgres', "SELECT count(*) FROM bulwark.tenant_key_destructions WHERE tenant = 'soon'"), 1, 'S14: ... and if it is rolled back, the request is there');
+($rc, $out, $err) = $node->psql('postgres', "SELECT bulwark.tenant_key_rotate('$tenant{soon}')");
+like($err, qr/are destroyed, or about to be/, 'S14: ... so that the tenant gets no new keys');
+like($node->safe_psql('postgres', "SELECT bulwark.tenant_key_destroy('$tenant{soon}', 'soon')"), qr/"state": "destroyed"/, 'S14: ... and the next one finishes it');
+
 # --- S14: what was not there is not destroyed --------------------------------------------------
 my %value = map { $_ => act($_, q{SELECT bulwark.encrypt_text('of } . $_ . q{')}) } qw(away old lost);
-sub component { return $node->safe_psql('postgres', "SELECT DISTINCT component FROM bulwark.tenant_keys WHERE tenant = '$_[0]'") =~ s/-//gr }
-sub path { my ($name, $in) = @_; my $id = component($name); return ($in // $dir) . '/' . substr($id, 0, 2) . "/$id" }
+# the request, and once it is committed the destruction: by this call or by the worker, for which it waits
 sub destroy
 {
 	my ($name, $confirm) = @_;
-	return $node->safe_psql('postgres', "SELECT bulwark.tenant_key_destroy('$tenant{$name}', '" . ($confirm // "$name immediately") . "')");
+	my $call = "SELECT bulwark.tenant_key_destroy('$tenant{$name}', '" . ($confirm // "$name immediately") . "')";
+	$node->safe_psql('postgres', $call);
+	return $node->safe_psql('postgres', $call);
 }
 ok(-e path($_), "the component of $_ is there") for qw(away old lost);
 rename $dir, "$dir-mount" or die $!;
@@ -95,10 +142,12 @@ rename "$dir-mount", $dir or die $!;
 like(destroy('old'), qr/"state": "destroyed"/, 'S14: there again, it is destroyed');
 ok(!-e path('old') && -e path('old') . '.gone' && -e path('old', "$dir-new") . '.gone', 'S14: ... with a tombstone in both places');
 
-# lost for good, at the caller's word
+# lost for good, at the caller's word, who has been told first
+($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT bulwark.tenant_key_destroy('$tenant{lost}', 'lost lost')");
+like($err, qr/55000: no destruction .* is due/, 'S14: nothing is given up as lost before anybody has looked for it');
 unlink path('lost') or die $!;
 like(destroy('lost'), qr/"state": "incomplete"/, 'S14: one that is lost is not destroyed by itself');
-my $receipt = destroy('lost', 'lost lost');
+my $receipt = $node->safe_psql('postgres', "SELECT bulwark.tenant_key_destroy('$tenant{lost}', 'lost lost')");
 like($receipt, qr/given up as lost/, 'S14: it is given up at the word of who destroys');
 like($receipt, qr/"state": "destroyed"/, 'S14: ... and that completes it');
 ok(-e path('lost') . '.gone', 'S14: ... with a tombstone, should it turn up');
