@@ -23,7 +23,7 @@ AuditEmit(const AuditEvent *event)
 {
 	if (sink)
 		sink(event);
-	else if (event->durability == AUDIT_DURABLE)
+	else if (event->durability == AUDIT_DURABLE || event->durability == AUDIT_DURABLE_IF_KEPT)
 		elog(ERROR, "nothing keeps the entry that is needed");
 }
 
@@ -74,6 +74,27 @@ AuditDetail(const char *key,...)
 	return json.data;
 }
 
+/* Of what concerns all tenants, one of them learns no more than that it was done. */
+static void
+note_act(const AuditEvent *event, const char *operation)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	append_member(&json, "entity_type", event->entity_type);
+	append_member(&json, "entity_id", event->entity_id);
+	if (event->tenant_id != NULL)
+		appendStringInfo(&json, ", %s", event->detail + 1);
+	else
+	{
+		append_member(&json, "operation", operation);
+		appendStringInfoChar(&json, '}');
+	}
+	AuditActNote(event->tenant_id, json.data);
+	pfree(json.data);
+}
+
 void
 AuditAdmin(const char *operation, const char *entity_type, const char *entity_id,
 		   const pg_uuid_t *tenant_id,...)
@@ -97,6 +118,7 @@ AuditAdmin(const char *operation, const char *entity_type, const char *entity_id
 	appendStringInfoChar(&json, '}');
 	event.detail = json.data;
 	AuditEmit(&event);
+	note_act(&event, operation);
 }
 
 void

@@ -14,6 +14,7 @@ BaseInit(void)
 	XactInit();
 	ShmemInit();
 	UpkeepInit();
+	AuditActsInit();
 	LabelInit();
 	NamesInit();
 }

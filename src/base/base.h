@@ -284,7 +284,8 @@ typedef enum AuditDurability
 {
 	AUDIT_IN_TRANSACTION,		/* comes and goes with the transaction */
 	AUDIT_SURVIVES,				/* kept after a rollback, written by a worker soon */
-	AUDIT_DURABLE				/* on disk when the call returns, else 55000 */
+	AUDIT_DURABLE,				/* on disk when the call returns, else 55000 */
+	AUDIT_DURABLE_IF_KEPT		/* the same, but nothing where no ledger is kept */
 } AuditDurability;
 
 typedef struct AuditEvent
@@ -311,6 +312,14 @@ extern char *AuditDetail(const char *key,...);
  */
 extern void AuditAdmin(const char *operation, const char *entity_type, const char *entity_id,
 					   const pg_uuid_t *tenant_id,...);
+
+/* --- acts.c: administrative acts that are of use before they are committed ------ */
+extern void AuditActsInit(void);
+/* AuditAdmin() has put an act into the transaction; NULL: it concerns all tenants. */
+extern void AuditActNote(const pg_uuid_t *tenant_id, const char *json);
+/* The transaction takes an identity of the tenant: what an operator has done in it so
+ * far, and does from now on, is on disk before it is of use; else 55000. */
+extern void AuditActsInForce(const pg_uuid_t *tenant_id);
 
 /* --- sealer of ledger contents: the secrets module registers ----------------- */
 typedef struct ContentSealer

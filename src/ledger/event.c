@@ -188,6 +188,11 @@ take_event(const AuditEvent *event)
 			if (class == SPOOL_DENIED)
 				DeniedIsReported();
 			break;
+		case AUDIT_DURABLE_IF_KEPT:
+			SpoolNoteSession();
+			if (!SpoolServes())
+				break;
+			/* FALLTHROUGH */
 		case AUDIT_DURABLE:
 			LedgerSpoolAndWait(&entry);
 			break;

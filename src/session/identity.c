@@ -211,12 +211,14 @@ look_again(void)
 	{
 		effective.identity = *identity;
 		effective.membership = membership;
-		identity_effective = &effective;
 		if (first_lxid != BW_LXID(MyProc))
 		{
+			if (!IsParallelWorker())
+				AuditActsInForce(&identity->tenant_id);
 			first = *identity;
 			first_lxid = BW_LXID(MyProc);
 		}
+		identity_effective = &effective;
 	}
 	if (!IsParallelWorker())
 		SlotPublish(membership != NULL ? &effective.identity : NULL);
@@ -298,6 +300,7 @@ check_ticket(char **newval, void **extra, GucSource source)
 	}
 
 	check_may_set(&identity);
+	AuditActsInForce(&identity.tenant_id);
 
 	checked = BW_GUC_ALLOC(sizeof(Carried));
 	if (checked == NULL)

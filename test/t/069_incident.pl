@@ -12,7 +12,7 @@ use Test::More;
 
 my $node = bulwark_node('incident');
 my $dir = $node->safe_psql('postgres', q{SELECT regexp_replace(current_setting('bulwark.root_key_file'), '/[^/]*$', '/tenant-keys')});
-my %tenant = map { $_ => $node->safe_psql('postgres', "SELECT bulwark.tenant_create('$_', '$_')") } qw(held away old lost back late soon);
+my %tenant = map { $_ => $node->safe_psql('postgres', "SELECT bulwark.tenant_create('$_', '$_')") } qw(held away old lost back late soon old2);
 my $boss = $node->safe_psql('postgres', q{SELECT bulwark.principal_create('boss@example.org')});
 $node->safe_psql('postgres', "SELECT bulwark.membership_grant('$boss', '$_', 'tenant_admin')") for values %tenant;
 
@@ -68,7 +68,7 @@ my %made = map { $_ => act($_, q{SELECT bulwark.encrypt_text('of } . $_ . q{'), 
 sub whole { my ($name) = @_; return -e path($name) && act($name, "SELECT bulwark.decrypt_text('$made{$name}')") eq "of $name" }
 ok(whole($_), "$_ has a key") for sort keys %made;
 
-like($node->safe_psql('postgres', "BEGIN; SELECT bulwark.tenant_key_destroy('$tenant{back}', 'back immediately'); ROLLBACK"), qr/as soon as this is committed.*"state": "pending"/,
+like($node->safe_psql('postgres', "BEGIN; SELECT bulwark.tenant_key_destroy('$tenant{back}', 'back immediately'); ROLLBACK"), qr/"state": "pending".*as soon as this is committed/,
 	'S14: in a transaction a destruction is a request');
 ok(whole('back'), 'S14: rolled back, it has destroyed nothing');
 my ($rc, $out, $err) = $node->psql('postgres', "SELECT bulwark.tenant_key_destroy('$tenant{back}', 'back immediately'), 1 / (SELECT 0)");
@@ -151,5 +151,52 @@ my $receipt = $node->safe_psql('postgres', "SELECT bulwark.tenant_key_destroy('$
 like($receipt, qr/given up as lost/, 'S14: it is given up at the word of who destroys');
 like($receipt, qr/"state": "destroyed"/, 'S14: ... and that completes it');
 ok(-e path('lost') . '.gone', 'S14: ... with a tombstone, should it turn up');
+
+# --- S15: what an operator does to take an identity, and rolls back ----------------------------
+my $other = $node->safe_psql('postgres', q{SELECT bulwark.tenant_create('other', 'other')});
+my $guest = $node->safe_psql('postgres', q{SELECT bulwark.principal_create('guest@example.org')});
+my $trap = act('old2', q{SELECT bulwark.credential_create('crm', 'api_key', 'of old2')});
+$node->safe_psql('postgres', <<"SQL");
+CREATE ROLE dba LOGIN IN ROLE bulwark_admin, bulwark_impersonator;
+CREATE ROLE dbas LOGIN IN ROLE bulwark_admin, bulwark_impersonator, bulwark_secrets;
+SELECT bulwark.service_scope('dbas', ARRAY['$other'::uuid]);
+SQL
+sub as_login
+{
+	my ($login, $sql) = @_;
+	my ($code, $said, $complaint) = $node->psql('postgres', "BEGIN;\n$sql;\nROLLBACK;", extra_params => [ '-U', $login ], on_error_stop => 0);
+	return $said . $complaint;
+}
+# what was in force before its commit, of a login
+sub in_force
+{
+	my ($login) = @_;
+	return $node->safe_psql('postgres', <<"SQL");
+SELECT bulwark.ledger_seal() \\g /dev/null
+SELECT l.entity_id = l.tenant_id::text, a ->> 'operation', a ->> 'entity_type', a ->> 'principal'
+FROM bulwark.ledger l, jsonb_array_elements(l.metadata -> 'acts') a WHERE l.db_role = '$login' AND l.metadata ->> 'operation' = 'acts_in_force' ORDER BY l.entry_id
+SQL
+}
+my $grant = "SELECT bulwark.membership_grant('$guest', '$tenant{old2}', 'tenant_admin')";
+my $assume = "SELECT bulwark.assume('$guest', '$tenant{old2}') ->> 'tenant_slug'";
+my $sealed = act('old2', q{SELECT bulwark.encrypt_text('of old2')});
+like(as_login('dba', "$grant;\n$assume;\nSELECT bulwark.decrypt_text('$sealed')"), qr/^of old2$/m, 'what a bulwark_admin grants holds in its transaction');
+is(in_force('dba'), "t|membership_grant|membership|$guest", 'S15: rolled back, it is on the record');
+is($node->safe_psql('postgres', "SELECT count(*) FROM bulwark.ledger WHERE db_role = 'dba' AND metadata ->> 'operation' = 'membership_grant'"), 0, '... as nothing that was committed');
+like(as_login('dbas', "SELECT bulwark.service_scope('dbas', NULL);\nSELECT bulwark.assume('$boss', '$tenant{old2}') ->> 'tenant_slug';\nSELECT bulwark.credential_use('crm', 'scope lifted')"),
+	qr/^of old2$/m, 'a scope that is lifted is lifted in the transaction');
+is(in_force('dbas'), 't|service_scope|login|', 'S15: rolled back, it is on the record');
+# after the identity, too; and in the order of both
+like(as_login('dba', "SELECT bulwark.assume('$boss', '$tenant{old2}') ->> 'tenant_slug';\n$grant"), qr/old2/, 'a grant under an identity');
+is(in_force('dba'), join("\n", ("t|membership_grant|membership|$guest") x 2), 'S15: rolled back, it is on the record');
+# what is not in force, or another tenant's, or committed, is not
+as_login('dba', "SAVEPOINT s;\n$grant;\nROLLBACK TO s;\nSELECT bulwark.assume('$boss', '$tenant{old2}')");
+as_login('dba', "SELECT bulwark.membership_grant('$guest', '$other', 'tenant_admin');\nSELECT bulwark.assume('$boss', '$tenant{old2}')");
+$node->psql('postgres', "$grant;\nBEGIN;\n$assume;\nCOMMIT", extra_params => [ '-U', 'dba' ]);
+is(in_force('dba'), join("\n", ("t|membership_grant|membership|$guest") x 2), 'what a savepoint took back, another tenant\'s and what was committed is not');
+is($node->safe_psql('postgres', "SELECT count(*) FROM bulwark.ledger WHERE db_role = 'dba' AND metadata ->> 'operation' = 'membership_grant'"), 1, '... the last by its own entry');
+# released savepoints count for what is around them
+as_login('dba', "SAVEPOINT s;\nSELECT bulwark.membership_grant('$boss', '$other', 'tenant_admin');\nRELEASE s;\nSELECT bulwark.assume('$boss', '$other')");
+like(in_force('dba'), qr/\|\Q$boss\E$/, 'S15: what a savepoint has kept is');
 
 done_testing();
