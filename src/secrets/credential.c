@@ -48,12 +48,28 @@ holds(const pg_uuid_t *tenant_id, const char *action)
 		GrantFor(RESOURCE, strlen(RESOURCE), action, strlen(action)) != NULL;
 }
 
+/*
+ * Which ones are traps is not for those whom they are set for: a login that uses
+ * credentials, or one that assumes whom it likes.
+ */
+static bool
+sees_honey(const pg_uuid_t *tenant_id)
+{
+	return holds(tenant_id, "manage") && IdentityCurrent()->identity.proof == PROOF_TOKEN &&
+		!HasClusterRole(GetSessionUserId(), ROLE_SECRETS);
+}
+
 Datum
 bulwark_credential_visible(PG_FUNCTION_ARGS)
 {
+	pg_uuid_t  *tenant_id;
+	char	   *action;
+
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_BOOL(false);
-	PG_RETURN_BOOL(holds(PG_GETARG_UUID_P(0), text_to_cstring(PG_GETARG_TEXT_PP(1))));
+	tenant_id = PG_GETARG_UUID_P(0);
+	action = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	PG_RETURN_BOOL(strcmp(action, "honey") == 0 ? sees_honey(tenant_id) : holds(tenant_id, action));
 }
 
 /* Call before TrustedBegin: inside, the current user is the owner. */
@@ -626,31 +642,10 @@ find_usable(const pg_uuid_t *tenant_id, const char *name, int32 version, Usable 
 	return found;
 }
 
-/* Somebody tries what is no longer for use. */
-BW_NORETURN static void
-refuse_state(const Usable *usable)
-{
-	const char *state = usable->state == 'r' ? "revoked" : usable->state == 'f' ? "frozen" : "not usable yet";
-	AuditEvent	event = {
-		.action = "denied",
-		.entity_type = "credential",
-		.entity_id = UuidText(&usable->credential_id),
-		.detail = AuditDetail("operation", "credential_use", "state", state, NULL),
-		.durability = AUDIT_SURVIVES,
-	};
-
-	AuditEmit(&event);
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the credential is %s", state),
-			 usable->state == 'r' ? 0 :
-			 errdetail("What the transaction itself does to allow the use counts once it is committed.")));
-}
-
 /*
  * Nobody should use this one.  The alarm goes into the spool ahead of the entry
  * that the caller waits for, and is on disk with it: the answer takes no longer
- * than any other.
+ * than any other.  Where the use is refused it is kept like the entry of that.
  */
 static void
 raise_alarm(const Usable *usable, const char *purpose)
@@ -665,6 +660,29 @@ raise_alarm(const Usable *usable, const char *purpose)
 	};
 
 	AuditEmit(&event);
+}
+
+/* Somebody tries what is no longer for use. */
+BW_NORETURN static void
+refuse_state(const Usable *usable, const char *purpose)
+{
+	const char *state = usable->state == 'r' ? "revoked" : usable->state == 'f' ? "frozen" : "not usable yet";
+	AuditEvent	event = {
+		.action = "denied",
+		.entity_type = "credential",
+		.entity_id = UuidText(&usable->credential_id),
+		.detail = AuditDetail("operation", "credential_use", "state", state, NULL),
+		.durability = AUDIT_SURVIVES,
+	};
+
+	if (usable->honey)
+		raise_alarm(usable, purpose);
+	AuditEmit(&event);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the credential is %s", state),
+			 usable->state == 'r' ? 0 :
+			 errdetail("What the transaction itself does to allow the use counts once it is committed.")));
 }
 
 /*
@@ -705,7 +723,7 @@ bulwark_credential_use(PG_FUNCTION_ARGS)
 	if (!find_usable(&tenant_id, name, version, &usable))
 		no_such_credential();
 	if (usable.state != 'a')
-		refuse_state(&usable);
+		refuse_state(&usable, purpose);
 	if (usable.honey)
 		raise_alarm(&usable, purpose);
 	SecretUseVersion(SECRET_DECRYPT, "credential", UuidText(&usable.credential_id), &usable.credential_id,

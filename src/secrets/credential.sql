@@ -69,7 +69,7 @@ REVOKE ALL ON FUNCTION bulwark_internal.credential_visible(uuid, text) FROM PUBL
 GRANT EXECUTE ON FUNCTION bulwark_internal.credential_visible(uuid, text)
 	TO bulwark_app, bulwark_impersonator, bulwark_secrets, bulwark_admin, bulwark_auditor, bulwark_maintenance;
 COMMENT ON FUNCTION bulwark_internal.credential_visible(uuid, text) IS
-	'Is the tenant the identity''s own, and does it hold integrations:ACTION anywhere in it?';
+	'Is the tenant the identity''s own, and does it hold integrations:ACTION anywhere in it? The action honey: integrations:manage, by a token, in a session whose login is no member of bulwark_secrets.';
 GRANT EXECUTE ON FUNCTION bulwark_internal.sees_all() TO bulwark_secrets;
 
 CREATE FUNCTION bulwark.credential_create(name text, kind text, plaintext text, rotate_every interval DEFAULT NULL, honey boolean DEFAULT false) RETURNS uuid
@@ -78,7 +78,7 @@ REVOKE ALL ON FUNCTION bulwark.credential_create(text, text, text, interval, boo
 GRANT EXECUTE ON FUNCTION bulwark.credential_create(text, text, text, interval, boolean)
 	TO bulwark_app, bulwark_impersonator, bulwark_secrets, bulwark_admin;
 COMMENT ON FUNCTION bulwark.credential_create(text, text, text, interval, boolean) IS
-	'Registers a credential of the identity''s tenant and returns its id; the value becomes version 1. name: unique in the tenant among those not revoked, 1 to 255 bytes. kind: what it is (api_key, oauth_token, password ...), 1 to 63 bytes. plaintext: 1 to 65,536 bytes, sealed with AES-256 under the tenant''s key; give it as a bound parameter. rotate_every: when the next rotation is due, 90 days by default, at most 100 years. honey: nothing uses it, and whoever does raises an entry with the action alarm. For an identity with integrations:manage. Errors: 28000 no identity; 42501 without the permission; 23505 the name is taken; 22023 an argument that is empty, too long or not positive; 22004 a NULL where it may not be; 55000 no root key is loaded.';
+	'Registers a credential of the identity''s tenant and returns its id; the value becomes version 1. name: unique in the tenant among those not revoked, 1 to 255 bytes. kind: what it is (api_key, oauth_token, password ...), 1 to 63 bytes. plaintext: 1 to 65,536 bytes, sealed with AES-256 under the tenant''s key; give it as a bound parameter. rotate_every: when the next rotation is due, 90 days by default, at most 100 years. honey: nothing uses it, and whoever does, or tries to while it is frozen or when it is revoked, raises an entry with the action alarm. For an identity with integrations:manage. Errors: 28000 no identity; 42501 without the permission; 23505 the name is taken; 22023 an argument that is empty, too long or not positive; 22004 a NULL where it may not be; 55000 no root key is loaded.';
 
 CREATE FUNCTION bulwark.credential_rotate(credential_id uuid, plaintext text, overlap interval DEFAULT '0') RETURNS integer
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bulwark_credential_rotate';
@@ -134,7 +134,9 @@ CREATE VIEW bulwark.credentials WITH (security_barrier) AS
 		WHERE o.tenant_id = c.tenant_id AND o.lifted_at IS NULL
 		ORDER BY o.frozen_at DESC LIMIT 1) f ON true
 	LEFT JOIN LATERAL (
-		SELECT c.kind, c.honey, c.rotate_every, v.created_at, v.created_by,
+		SELECT c.kind,
+			CASE WHEN (SELECT bulwark_internal.sees_all()) OR bulwark_internal.credential_visible(c.tenant_id, 'honey') THEN c.honey END AS honey,
+			c.rotate_every, v.created_at, v.created_by,
 			CASE WHEN v.retires_at IS NOT NULL OR v.revoked_at IS NOT NULL THEN NULL
 				-- what a timestamp may not hold is not added: one row must not keep all others from being read
 				WHEN abs(extract(year FROM c.rotate_every)) <= 100 AND abs(extract(day FROM c.rotate_every)) <= 36600
@@ -149,7 +151,7 @@ CREATE VIEW bulwark.credentials WITH (security_barrier) AS
 			AND (bulwark_internal.credential_visible(c.tenant_id, 'read')
 				OR bulwark_internal.credential_visible(c.tenant_id, 'manage'));
 COMMENT ON VIEW bulwark.credentials IS
-	'The versions of credentials and their state: active, retiring (usable by its number until retires_at), revoked, frozen. rotation_due: when the active one should be rotated. last_used_at: to the minute; every use is an entry of the ledger. To an identity its own tenant''s: names, versions and states with integrations:read, the other columns with integrations:manage; to bulwark_admin, bulwark_auditor and bulwark_maintenance all.';
+	'The versions of credentials and their state: active, retiring (usable by its number until retires_at), revoked, frozen. rotation_due: when the active one should be rotated. last_used_at: to the minute; every use is an entry of the ledger. To an identity its own tenant''s: names, versions and states with integrations:read, the other columns with integrations:manage, but honey only where a token has proved the identity and the login is no member of bulwark_secrets; to bulwark_admin, bulwark_auditor and bulwark_maintenance all.';
 REVOKE ALL ON bulwark.credentials FROM PUBLIC;
 GRANT SELECT ON bulwark.credentials
 	TO bulwark_app, bulwark_impersonator, bulwark_secrets, bulwark_admin, bulwark_auditor, bulwark_maintenance;

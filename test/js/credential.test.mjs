@@ -3,6 +3,7 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
+import { Provider, request } from './provider.mjs';
 import { Database } from './support.mjs';
 
 const tenant = 'ab000000-0000-4000-8000-000000000001';
@@ -238,10 +239,36 @@ describe('honey', () => {
     assert.deepEqual([metadata.alarm, metadata.login, metadata.purpose], ['honey', `${db.login}_service`, 'curious']);
   });
 
-  test('managers see which ones are honey, who uses them does not', async () => {
-    const honey = name => acting(web, name, () => value(web, `SELECT honey FROM bulwark.credentials WHERE name = 'root password'`));
-    assert.equal(await honey('boss'), true);
-    assert.equal(await honey('reader'), null);
-    assert.equal(await acting(service, 'reader', () => value(service, `SELECT honey FROM bulwark.credentials WHERE name = 'root password'`)), null);
+  test('S15: bulwark_admin and proved managers see which ones are honey; who uses them, or assumes whom it likes, does not', async () => {
+    const query = `SELECT honey FROM bulwark.credentials WHERE name = 'root password'`;
+    const provider = await Provider.create(db);
+    const keeper = await provider.person([tenant, 'tenant_admin']);
+    const viewer = await provider.person([tenant, 'read_only']);
+    const proved = async (client, who) => request(client, await provider.token(who, 'cred-a'), () => value(client, query));
+    const app = await db.app();
+    assert.equal(await db.value(query), true);
+    assert.equal(await proved(app, keeper), true);
+    assert.equal(await proved(app, viewer), null);
+    for (const client of [web, service])
+      for (const name of ['boss', 'reader']) assert.equal(await acting(client, name, () => value(client, query)), null);
+    await db.admin.query(`GRANT bulwark_secrets TO ${db.login}_web`);
+    assert.equal(await acting(web, 'boss', () => value(web, query)), null);
+    await db.admin.query(`REVOKE bulwark_secrets FROM ${db.login}_web`);
+  });
+
+  test('S15: an attempt that is refused, since it is frozen or revoked, is an alarm too', async () => {
+    const id = await manage('boss', `SELECT bulwark.credential_create('backup', 'password', $1, honey => true)`, 'not shown to anybody');
+    const refused = async purpose => {
+      await rejects(use(purpose, null, 'backup'), '55000');
+      await db.value('SELECT bulwark.ledger_seal()');
+      const found = (await entries(`action IN ('alarm', 'denied') AND entity_id = $1`, id)).slice(-2);
+      assert.deepEqual(found.map(row => row.action).sort(), ['alarm', 'denied']);
+      assert.equal(found.find(row => row.action === 'alarm').metadata.purpose, purpose);
+    };
+    await manage('boss', `SELECT bulwark.credential_freeze($1, 'incident')`, tenant);
+    await refused('while it is frozen');
+    await manage('boss', `SELECT bulwark.credential_unfreeze($1, 'over')`, tenant);
+    await manage('boss', `SELECT bulwark.credential_revoke($1, 'a trap still')`, id);
+    await refused('when it is revoked');
   });
 });

@@ -41,11 +41,11 @@ DECLARE
 BEGIN
 	SELECT count(*), count(*) FILTER (WHERE tenant_id <> (SELECT bulwark.tenant_id())) AS foreign_rows INTO r FROM bulwark.credentials;
 	IF r.foreign_rows > 0 THEN RETURN 'foreign rows'; END IF;
-	SELECT name, version, state, num_nonnulls(kind, honey, rotate_every, created_at, created_by, rotation_due) AS others INTO r
+	SELECT name, version, state, honey, num_nonnulls(kind, rotate_every, created_at, created_by, rotation_due) AS others INTO r
 		FROM bulwark.credentials WHERE credential_id = shared ORDER BY version DESC LIMIT 1;
 	IF NOT FOUND THEN RETURN 'none'; END IF;
 	IF num_nonnulls(r.name, r.version, r.state) < 3 THEN RETURN 'not even names'; END IF;
-	RETURN CASE r.others WHEN 0 THEN 'names' WHEN 6 THEN 'all' ELSE 'some' END;
+	RETURN CASE r.others WHEN 0 THEN 'names' WHEN 5 THEN 'all' ELSE 'some' END || CASE WHEN r.honey IS NULL THEN '' ELSE ', honey' END;
 EXCEPTION WHEN insufficient_privilege THEN
 	RETURN SQLSTATE;
 END
@@ -115,15 +115,15 @@ CREATE TEMP VIEW pc_expected AS
 	FROM pc_role, unnest('{pc_web,pc_service}'::text[]) login, unnest('{create,rotate,use,view,table,revoke,freeze,unfreeze}'::text[]) call
 UNION ALL
 	-- as logins without an identity
-	SELECT 'login ' || r.role, 'pc_' || r.role, c.call, (string_to_array(r.outcomes, ' '))[c.n]
+	SELECT 'login ' || r.role, 'pc_' || r.role, c.call, replace((string_to_array(r.outcomes, ' '))[c.n], ',', ', ')
 	FROM (VALUES
 		--              create rotate use view table revoke freeze unfreeze
-		('admin',        '28000 ok 42501 all 42501 ok ok ok'),
+		('admin',        '28000 ok 42501 all,honey 42501 ok ok ok'),
 		('app',          '28000 42501 42501 none 42501 42501 42501 42501'),
-		('auditor',      '42501 42501 42501 all 42501 42501 42501 42501'),
+		('auditor',      '42501 42501 42501 all,honey 42501 42501 42501 42501'),
 		('impersonator', '28000 42501 42501 none 42501 42501 42501 42501'),
 		('keys',         '42501 42501 42501 42501 42501 42501 ok ok'),
-		('maintenance',  '42501 42501 42501 all 42501 42501 42501 42501'),
+		('maintenance',  '42501 42501 42501 all,honey 42501 42501 42501 42501'),
 		('retention',    '42501 42501 42501 42501 42501 42501 42501 42501'),
 		('secrets',      '28000 42501 28000 none 42501 42501 42501 42501'),
 		('nobody',       '42501 42501 42501 42501 42501 42501 42501 42501')) r (role, outcomes),
