@@ -15,8 +15,6 @@
 
 #include <ctype.h>
 
-#include "parser/parser.h"
-
 #define MAX_WORDS	32
 static const char *words[MAX_WORDS];
 static int	nwords = 0;
@@ -42,6 +40,16 @@ is_word(char c)
 	return is_word_start(c) || isdigit((unsigned char) c) || c == '$';
 }
 
+/*
+ * A name with Unicode escapes, which may spell any: too rare to be read, so it is taken
+ * for one of ours.  The statement may be a JSON string.
+ */
+static inline bool
+is_unicode_name(const char *p)
+{
+	return (p[0] == 'u' || p[0] == 'U') && p[1] == '&' && (p[2] == '"' || (p[2] == '\\' && p[3] == '"'));
+}
+
 const char *
 FindHiddenWord(const char *text)
 {
@@ -58,6 +66,8 @@ FindHiddenWord(const char *text)
 		}
 		while (is_word(text[len]))
 			len++;
+		if (len == 1 && is_unicode_name(text))
+			return text;
 		for (int i = 0; i < nwords; i++)
 			if (pg_strncasecmp(text, words[i], len) == 0 && words[i][len] == '\0')
 				return text;
@@ -93,6 +103,33 @@ quoted_end(char *p, char quote, bool escapes)
 	return p;
 }
 
+/*
+ * The end of a string constant without escapes: at its quote, or the NUL.  A quote behind
+ * an odd number of backslashes ends it or is a part of it as standard_conforming_strings
+ * was when the statement was read, or bound values were printed, which is not what it is
+ * now: what follows may be on either side of a quote, so everything to the NUL is taken
+ * for the constant.
+ */
+static char *
+plain_string_end(char *p)
+{
+	int			backslashes = 0;
+
+	for (; *p != '\0'; p++)
+	{
+		if (*p == '\'')
+		{
+			if (backslashes % 2 == 1)
+				return p + strlen(p);
+			if (p[1] != '\'')
+				break;
+			p++;
+		}
+		backslashes = *p == '\\' ? backslashes + 1 : 0;
+	}
+	return p;
+}
+
 /* The end of a name in a field of CSV, behind its doubled quote; a quote in it is four. */
 static char *
 twice_quoted_end(char *p)
@@ -122,7 +159,7 @@ hide_string(char *p, bool escapes)
 {
 	for (;;)
 	{
-		char	   *end = quoted_end(p + 1, '\'', escapes);
+		char	   *end = escapes ? quoted_end(p + 1, '\'', true) : plain_string_end(p + 1);
 		char	   *next;
 		bool		newline = false;
 
@@ -214,7 +251,7 @@ HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
 		if ((p[0] == '-' && p[1] == '-') || (p[0] == '/' && p[1] == '*'))
 			p = skip_comment(p);
 		else if (*p == '\'')
-			p = hide_string(p, !standard_conforming_strings);
+			p = hide_string(p, false);
 		else if (p[0] == '"' && p[1] == '"' && quoted == QUOTED_TWICE)
 			p = twice_quoted_end(p + 2);
 		else if (p[0] == '\\' && p[1] == '"' && quoted == QUOTED_STATEMENT)

@@ -109,6 +109,17 @@ say_all('BEGIN;', $acting,
 	"DELETE FROM kept WHERE id = 'merged';", "SELECT inner_literal();", 'COMMIT;');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM kept'), 3, 'those statements did what they say');
 
+# a name that is spelt with escapes, also in a string of JSON and in a field of CSV
+say_all('BEGIN;', $acting,
+	sprintf("SELECT bulwark.U&\"\\0065ncrypt_text\"('%s'), id FROM kept WHERE x = bulwark.u&\"blind!005findex\" UESCAPE '!' ('%s', 'c');", canary('a name with Unicode escapes'), canary('another escape')),
+	sprintf("DO \$do\$ BEGIN PERFORM bulwark.U&\"\\0065ncrypt_text\"('%s'); END \$do\$;", canary('such a name in a DO block')), 'COMMIT;');
+# strings whose end depends on a setting, which is another when they are logged
+say_all('BEGIN;', $acting, 'SET LOCAL standard_conforming_strings = off;', 'SET LOCAL escape_string_warning = off;',
+	sprintf("SELECT bulwark.encrypt('it\\'s %s');", canary('a backslash escape')),
+	sprintf("SELECT 'x\\\\', bulwark.encrypt('%s');", canary('an even number of backslashes')),
+	sprintf("SET LOCAL standard_conforming_strings = on\\; SELECT bulwark.encrypt('it\\'s %s');", canary('a setting that changes in the message')), 'COMMIT;');
+say_all('BEGIN;', $acting, sprintf("SET LOCAL standard_conforming_strings = off\\; SELECT 'x\\', bulwark.encrypt('%s');", canary('and the other way')), 'COMMIT;');
+
 # errors: of the parser, the server's types, ours, and after a parameter is bound
 for my $case (
 	[ 'a syntax error', "SELECT bulwark.encrypt('%s') FROM FROM kept;" ],
@@ -140,7 +151,20 @@ BEGIN;
 SELECT bulwark.assume('c9000000-0000-4000-8000-000000000001', 'a9000000-0000-4000-8000-000000000001') IS NOT NULL AS acting;
 SELECT bulwark.encrypt(:failing), 1 / (length(:mode) - length(:mode));
 SQL
+my $backslash = private_file('backslash.sql', <<"SQL");
+SET standard_conforming_strings = off;
+BEGIN;
+SELECT bulwark.assume('c9000000-0000-4000-8000-000000000001', 'a9000000-0000-4000-8000-000000000001') IS NOT NULL AS acting;
+SELECT :first, bulwark.encrypt(:second);
+SELECT :first, bulwark.encrypt(:third), 1 / (length(:second) - length(:second));
+SQL
 my $plain = private_file('plain.sql', "INSERT INTO kept (id, s) VALUES ('plain', :plain);\n");
+{
+	my $out = '';
+	IPC::Run::run([ 'pgbench', '-n', '-M', 'extended', '-t', 1, '-U', 'backend', '-f', $backslash, '-D', 'first=x\\',
+		'-D', 'second=' . canary('a parameter behind a backslash'), '-D', 'third=' . canary('the same before an error'), $node->connstr('postgres') ], '>&', \$out);
+	like($out, qr/division by zero/, 'parameters that end with a backslash are taken');
+}
 for my $mode (qw(extended prepared))
 {
 	my $out = '';
