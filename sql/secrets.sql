@@ -219,6 +219,20 @@ SELECT bulwark.blind_index(U&'Gr\00FC\00DFe', 'c') = bulwark.blind_index(U&'Gru\
 	bulwark.blind_index('a', 'bc') <> bulwark.blind_index('ca', 'b') AS context_is_apart,
 	bulwark.blind_index('a', '') <> bulwark.blind_index('a', 'c') AS context_counts, length(bulwark.blind_index('', 'c'));
 SELECT bulwark.blind_index(repeat(U&'e\0301', 1000), 'c') = bulwark.blind_index(repeat(U&'\00E9', 1000), 'c') AS long_too;
+-- S17: a long text is composed in pieces, as it would be whole: letters, marks of every kind, jamo, and what does not stay as it is
+SELECT setseed(0.5);
+SELECT count(*), count(*) FILTER (WHERE t <> normalize(t, NFC)) > 190 AS composed, bool_and(bulwark.blind_index(t, 'c') = bulwark.blind_index(normalize(t, NFC), 'c')) AS same
+FROM (SELECT string_agg(substr(pool, 1 + floor(random() * length(pool))::int, 1), '') FROM generate_series(1, 200) n,
+	(VALUES (U&'abeo \00E9\1E69\4E00\AC00\0301\0323\0307\0344\0345\0360\035D\1DCD\05B0\05BC\0F71\0F72\0F73\0F81\0958\212B\F900\FB2C\1100\1161\11AB\AC00\11A8\+01D160\+01D16D\093C\09C7\09BE')) p (pool),
+	generate_series(1, 1000) GROUP BY n) r (t);
+SELECT se_attempt($$SELECT bulwark.blind_index('e' || repeat(U&'\0301\0323', 127), 'c') IS NOT NULL$$), se_attempt($$SELECT bulwark.blind_index('e' || repeat(U&'\0301\0323', 128), 'c')$$),
+	se_attempt($$SELECT bulwark.blind_index(repeat(U&'\0301', 25000) || repeat(U&'\0323', 25000), 'c')$$);
+-- S17: it can be cancelled
+SET LOCAL statement_timeout = '200ms';
+SAVEPOINT s;
+SELECT bulwark.blind_index(repeat('e' || repeat(U&'\0301', 100) || repeat(U&'\0323', 100), 40000), 'c');
+ROLLBACK TO s;
+RESET statement_timeout;
 SELECT name FROM se_value WHERE x = bulwark.blind_index('Grüße', 'se_value.t');
 COMMIT;
 

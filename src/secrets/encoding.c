@@ -100,15 +100,70 @@ PlainOfText(Plain *plain, Datum argument, const char *what)
 	PlainForget(&stored);
 }
 
-/* Composed (NFC), for what is compared by its bytes. */
+/*
+ * Composing sorts each run of combining marks, and PostgreSQL's function takes the
+ * square of the run's length for it and cannot be interrupted.  So a text is composed
+ * in pieces of so many characters at most; a run of marks that fills one is refused
+ * (Unicode's stream-safe format, UAX #15, has 30 in a row).
+ */
+#define PIECE_MAX	256
+#define HIGH_MARK	0x0360		/* of combining class 234, and itself no part of another */
+
+/*
+ * Does nothing before the character compose with it, or change places with it?  It is a
+ * starter and stays as it is: the quick check refuses a mark of a lower class behind
+ * one of class 234, and does not vouch for what may compose.  Marks of that class and
+ * above are in two blocks.
+ */
+static bool
+begins_piece(pg_wchar c)
+{
+	const pg_wchar pair[] = {HIGH_MARK, c, 0};
+
+	if ((c >= 0x0300 && c <= 0x036F) || (c >= 0x1DC0 && c <= 0x1DFF))
+		return false;
+	return c < 0x80 || unicode_is_normalized_quickcheck(UNICODE_NFC, pair) == UNICODE_NORM_QC_YES;
+}
+
+/* Where the piece that begins at start ends; left: from start on. */
+static Size
+piece_len(const pg_wchar *start, Size left)
+{
+	if (left <= PIECE_MAX)
+		return left;
+	for (Size len = PIECE_MAX; len > 0; len--)
+		if (begins_piece(start[len]))
+			return len;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the text has more than %d characters in a row that combine with those before", PIECE_MAX - 1)));
+}
+
+/* The composed piece, in UTF-8, at the end of what plain holds. */
+static void
+append_composed(Plain *plain, char *data, Size room, const pg_wchar *piece)
+{
+	pg_wchar   *composed = unicode_normalize(UNICODE_NFC, piece);
+	Size		n;
+
+	for (n = 0; composed[n] != 0; n++)
+	{
+		if (plain->len + 4 > room)
+			elog(ERROR, "composed text is longer than Unicode allows");
+		unicode_to_utf8(composed[n], (unsigned char *) data + plain->len);
+		plain->len += pg_utf_mblen((unsigned char *) data + plain->len);
+	}
+	bw_wipe(composed, n * sizeof(pg_wchar));
+	pfree(composed);
+}
+
+/* Composed (NFC), for what is compared by its bytes; 22023 for what is no text. */
 void
 PlainNormalize(Plain *plain)
 {
-	pg_wchar   *points,
-			   *composed;
-	Size		npoints,
-				n = 0,
-				room;
+	pg_wchar   *points;
+	Size		n = 0;
+	Size		room;
 	char	   *data;
 	Plain		stored = *plain;
 
@@ -122,22 +177,24 @@ PlainNormalize(Plain *plain)
 		bw_wipe(points, n * sizeof(pg_wchar));
 		return;
 	}
-	composed = unicode_normalize(UNICODE_NFC, points);
-	bw_wipe(points, n * sizeof(pg_wchar));
-	for (npoints = 0; composed[npoints] != 0; npoints++)
-		;
-	room = npoints * 4 + 1;
+	/* composed, UTF-8 is at most three times as long (UAX #15) */
+	room = plain->len * 3 + 4;
 	plain->copy = NULL;
 	data = hold(plain, room);
 	plain->len = 0;
-	for (n = 0; n < npoints; n++)
+	for (Size start = 0, len; start < n; start += len)
 	{
-		unicode_to_utf8(composed[n], (unsigned char *) data + plain->len);
-		plain->len += pg_utf_mblen((unsigned char *) data + plain->len);
+		pg_wchar	next;
+
+		CHECK_FOR_INTERRUPTS();
+		len = piece_len(points + start, n - start);
+		next = points[start + len];
+		points[start + len] = 0;
+		append_composed(plain, data, room, points + start);
+		points[start + len] = next;
 	}
 	plain->data = data;
-	bw_wipe(composed, npoints * sizeof(pg_wchar));
-	pfree(composed);
+	bw_wipe(points, n * sizeof(pg_wchar));
 	PlainForget(&stored);
 }
 

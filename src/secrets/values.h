@@ -21,7 +21,7 @@ typedef struct Plain
 extern void PlainOfBytes(Plain *plain, Datum argument);
 /* The same in UTF-8; 22021, which names it and does not show it. */
 extern void PlainOfText(Plain *plain, Datum argument, const char *what);
-/* In normalization form C. */
+/* In normalization form C; 22023 for more than 255 combining marks in a row. */
 extern void PlainNormalize(Plain *plain);
 /* Wipe what is ours of it; on an error that happens by itself. */
 extern void PlainForget(Plain *plain);
