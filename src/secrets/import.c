@@ -429,7 +429,11 @@ finish(Import *import, Oid relid, List *tables)
 	AuditAdmin(import->progress->command, "relation", name, NULL, "column", import->column, NULL);
 }
 
-/* What came of it, and what is beyond the table. */
+/*
+ * What came of it, and what is beyond the table.  The planner's catalogs are not written
+ * anew here: that locks them against every planner, so it is left to who can choose the
+ * moment.
+ */
 static Datum
 report(const Import *import, const Residue *residue)
 {
@@ -442,7 +446,7 @@ report(const Import *import, const Residue *residue)
 	appendStringInfoString(&json, "[\"WAL that is not recycled yet, and its archives\", \"backups and dumps made before\", "
 						   "\"disk blocks of the old files, until they are overwritten\", \"replicas, until they have replayed\", "
 						   "\"ledger contents recorded before, where the table was audited\", "
-						   "\"statistics of the column, until the next ANALYZE\"]}");
+						   "\"dead rows of pg_statistic and pg_statistic_ext_data, until VACUUM FULL of both\"]}");
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
