@@ -389,8 +389,14 @@ TenantKeysUpkeep(void)
 		destruction.requested_at = DatumGetTimestampTz(AdminResult(0, 2, NULL));
 		destruction.due_at = DatumGetTimestampTz(AdminResult(0, 3, NULL));
 		destruction.slug = TenantSlug(destruction.tenant_id);
-		TenantKeysLock(destruction.tenant_id);
-		/* it may have been taken back while we waited */
+		/* who holds it may wait for this worker to write an entry: the next round, then */
+		if (!TenantKeysTryLock(destruction.tenant_id))
+		{
+			TrustedEnd(&scope);
+			UpkeepSoon();
+			return;
+		}
+		/* it may have been taken back meanwhile */
 		n = AdminExec("UPDATE bulwark_internal.tenant_key_destructions SET due_at = due_at"
 					  " WHERE tenant_id = $1 AND receipt IS NULL AND due_at <= pg_catalog.now()",
 					  ARGS(UuidArg(destruction.tenant_id)));

@@ -111,6 +111,8 @@ extern void TenantKeyScan(const pg_uuid_t *tenant_id, KeyRowVisitor visit, void 
 
 /* Changes of a tenant's keys come one after the other, until the transaction ends. */
 extern void TenantKeysLock(const pg_uuid_t *tenant_id);
+/* The same where it can be had at once. */
+extern bool TenantKeysTryLock(const pg_uuid_t *tenant_id);
 /* The same for whoever administers them: 55P03 where another stays in the way. */
 extern void TenantKeysLockBounded(const pg_uuid_t *tenant_id);
 /* A new active key of that kind; the caller holds the lock, and has retired the

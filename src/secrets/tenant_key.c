@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 
 #define CONTEXT_LABEL	"bulwark tenant key v1"	/* and its NUL */
 #define BOX_ID_LABEL	"bulwark box key v1"
@@ -349,6 +350,18 @@ TenantKeysLock(const pg_uuid_t *tenant_id)
 				 errmsg("bulwark is not installed in this database"),
 				 errhint("Run CREATE EXTENSION bulwark.")));
 	LockDatabaseObject(relid, hash_bytes(tenant_id->data, UUID_LEN), 0, ExclusiveLock);
+}
+
+bool
+TenantKeysTryLock(const pg_uuid_t *tenant_id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, PrivateRelid(TENANT_KEY_TABLE), hash_bytes(tenant_id->data, UUID_LEN), 0);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return true;
 }
 
 void
