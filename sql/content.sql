@@ -35,8 +35,7 @@ FROM bulwark.ledger WHERE entity_type = 'content.patient' AND action IN ('insert
 COMMIT;
 RESET SESSION AUTHORIZATION;
 -- S14: the key goes, and the values with it; the proofs stay.
-SELECT bulwark.tenant_key_destroy(:'tenant', 'content', immediately => true) ->> 'state' AS state;
-SELECT bulwark.tenant_key_destroy(:'tenant', 'content') ->> 'state' AS state;
+SELECT bulwark.tenant_key_destroy(:'tenant', 'content', immediately => true) IS NOT NULL AS destroyed;
 SET SESSION AUTHORIZATION content_service;
 BEGIN;
 SELECT bulwark.assume(:'boss', :'tenant') IS NOT NULL AS boss;

@@ -218,11 +218,9 @@ BEGIN;
 SELECT act('c');
 SELECT attempt(format('SELECT bulwark.decrypt_text(%L, ''tenant_key'')', sealed)) FROM value WHERE name = 'first of c';
 COMMIT;
--- at once: the word in the confirmation, or the argument; carried out when that is committed, by a worker or the next call
+-- at once: the word in the confirmation, or the argument
 SELECT r ->> 'state' AS state, r #>> '{providers,0,answer}' AS database, r #>> '{providers,1,answer}' AS answer
 FROM bulwark.tenant_key_destroy(id('c'), 'tenant-key-c immediately') r;
-SELECT r ->> 'state' AS state, r #>> '{providers,0,answer}' AS database, r #>> '{providers,1,answer}' AS answer
-FROM bulwark.tenant_key_destroy(id('c'), 'tenant-key-c') r;
 SELECT r ->> 'state' AS state FROM bulwark.tenant_key_destroy(id('c'), 'tenant-key-c') r;
 SELECT attempt(format('SELECT bulwark.tenant_key_destroy_cancel(%L)', id('c')));
 SELECT * FROM keys WHERE name = 'c';
@@ -250,7 +248,6 @@ ROLLBACK;
 SELECT state FROM keys WHERE name = 'd';
 SELECT attempt(format('SELECT bulwark.encrypt_text_for(%L, ''x'') IS NOT NULL', id('d')));
 SELECT attempt(format('SELECT bulwark.tenant_key_destroy(%L, ''tenant-key-d lost'')', id('d')));
-SELECT r ->> 'state' AS state, r #>> '{providers,1,answer}' AS answer FROM bulwark.tenant_key_destroy(id('d'), 'immediately') r;
 SELECT r ->> 'state' AS state, r #>> '{providers,1,answer}' AS answer FROM bulwark.tenant_key_destroy(id('d'), 'immediately') r;
 
 -- who may

@@ -3,12 +3,13 @@
  *		A tenant's keys destroyed, for good: what is under them is lost in the
  *		database and in each of its backups.
  *
- * What is outside the database cannot be brought back by a rollback.  So nothing is
- * destroyed but by a request that has been committed: a worker carries it out, or a
- * later call.  That call's act is on the record, on disk, before the first component
- * goes; and when one has gone, every back end forgets all keys at once, whatever
- * becomes of the transaction.  A failure half-way leaves a tenant whose keys are of no
- * use, and the request, which is taken up again.
+ * What is outside the database cannot be brought back by a rollback.  So a transaction
+ * of several statements only makes the request: once it is committed, a worker carries
+ * it out, or a later call.  A statement in autocommit does both.  The act is on the
+ * record, on disk, before the first component goes; and when one has gone, every back
+ * end forgets all keys at once, whatever becomes of the transaction.  A failure half-way
+ * leaves a tenant whose keys are of no use, and a request that is committed is taken up
+ * again.
  */
 #include "secrets/keys.h"
 
@@ -16,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "session/session.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 
@@ -190,8 +192,8 @@ destroy_components(Destruction *destruction)
 	KeyCacheForgetEverywhere();
 }
 
-/* The caller holds the lock of the tenant's keys and that of the request, which is
- * committed and due. */
+/* The caller holds the lock of the tenant's keys and that of the request, which is due
+ * and committed, or about to be. */
 static Datum
 destroy(Destruction *destruction, AuditDurability durability)
 {
@@ -302,6 +304,13 @@ report_pending(const Destruction *destruction)
 	return receipt(destruction, "pending");
 }
 
+/* A client's own statement in autocommit: the request is committed with what it does. */
+static bool
+stands_alone(FunctionCallInfo fcinfo)
+{
+	return !IsTransactionBlock() && IsTopLevelExpression(fcinfo->flinfo->fn_expr);
+}
+
 Datum
 bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 {
@@ -323,7 +332,7 @@ bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 
 	if (state == REQUEST_DONE)
 		PG_RETURN_DATUM(done_receipt);
-	if (state == REQUEST_DUE)
+	if (state == REQUEST_DUE || (state == REQUEST_NEW && !destruction.lost && stands_alone(fcinfo)))
 		PG_RETURN_DATUM(destroy(&destruction, AUDIT_DURABLE));
 	if (destruction.lost)
 		ereport(ERROR,
