@@ -104,14 +104,13 @@ quoted_end(char *p, char quote, bool escapes)
 }
 
 /*
- * The end of a string constant without escapes: at its quote, or the NUL.  A quote behind
- * an odd number of backslashes ends it or is a part of it as standard_conforming_strings
- * was when the statement was read, or bound values were printed, which is not what it is
- * now: what follows may be on either side of a quote, so everything to the NUL is taken
- * for the constant.
+ * The same where nobody knows whether a backslash escapes: as standard_conforming_strings
+ * was when a statement was read, and not where bound values were printed.  What follows a
+ * quote behind an odd number of them may be on either side of it, so everything to the NUL
+ * is taken for the constant.
  */
 static char *
-plain_string_end(char *p)
+unsure_end(char *p)
 {
 	int			backslashes = 0;
 
@@ -155,11 +154,11 @@ skip_line(char *p)
 
 /* A string constant, and those that continue it on further lines, behind comments too. */
 static char *
-hide_string(char *p, bool escapes)
+hide_string(char *p, Backslash backslash)
 {
 	for (;;)
 	{
-		char	   *end = escapes ? quoted_end(p + 1, '\'', true) : plain_string_end(p + 1);
+		char	   *end = backslash == BACKSLASH_UNSURE ? unsure_end(p + 1) : quoted_end(p + 1, '\'', backslash == BACKSLASH_ESCAPES);
 		char	   *next;
 		bool		newline = false;
 
@@ -242,7 +241,7 @@ skip_comment(char *p)
 }
 
 void
-HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
+HideConstants(char *text, const char *numbers_from, QuotedIs quoted, Backslash backslash)
 {
 	char	   *p = text;
 
@@ -251,7 +250,7 @@ HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
 		if ((p[0] == '-' && p[1] == '-') || (p[0] == '/' && p[1] == '*'))
 			p = skip_comment(p);
 		else if (*p == '\'')
-			p = hide_string(p, false);
+			p = hide_string(p, backslash);
 		else if (p[0] == '"' && p[1] == '"' && quoted == QUOTED_TWICE)
 			p = twice_quoted_end(p + 2);
 		else if (p[0] == '\\' && p[1] == '"' && quoted == QUOTED_STATEMENT)
@@ -286,7 +285,7 @@ HideConstants(char *text, const char *numbers_from, QuotedIs quoted)
 			while (is_word(*p))
 				p++;
 			if (*p == '\'' && p == start + 1 && (*start == 'e' || *start == 'E'))
-				p = hide_string(p, true);
+				p = hide_string(p, BACKSLASH_ESCAPES);
 		}
 		else
 			p++;
@@ -307,7 +306,7 @@ HideValues(char *text)
 	char	   *to = text;
 	char	   *p = text;
 
-	HideConstants(text, text, QUOTED_NAME);
+	HideConstants(text, text, QUOTED_NAME, BACKSLASH_UNSURE);
 	while (*p != '\0')
 	{
 		char	   *start = p;
@@ -473,9 +472,9 @@ HideAuditLine(char *text)
 	last = *end;
 	*end = '\0';
 	if (*p == '"')
-		HideConstants(p + 1, p, QUOTED_TWICE);
+		HideConstants(p + 1, p, QUOTED_TWICE, BACKSLASH_UNSURE);
 	else
-		HideConstants(p, p, QUOTED_NAME);
+		HideConstants(p, p, QUOTED_NAME, BACKSLASH_UNSURE);
 	*end = last;
 	if (last == ',')
 		hide_audit_parameters(end + 1);

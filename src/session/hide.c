@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "nodes/memnodes.h"
 #include "parser/analyze.h"
+#include "parser/parser.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/backend_status.h"
@@ -91,7 +92,8 @@ hide_text(char *text, bool constants)
 
 	if (!constants && !named)
 		return found;
-	HideConstants(text, text, QUOTED_NAME);
+	/* as the parser read them: settings change only when the first statement runs */
+	HideConstants(text, text, QUOTED_NAME, standard_conforming_strings ? BACKSLASH_PLAIN : BACKSLASH_ESCAPES);
 	if (named)
 		HideKeepName(text);		/* what is logged of it later asks again */
 	return true;
@@ -399,16 +401,16 @@ hide_line_constants(ErrorData *edata, bool unread)
 	QuotedIs	quoted = input || early ? QUOTED_INPUT : QUOTED_NAME;
 
 	if (hide_plan(edata->message))
-		HideConstants(edata->message, FindHiddenWord(edata->message), QUOTED_STATEMENT);
+		HideConstants(edata->message, FindHiddenWord(edata->message), QUOTED_STATEMENT, BACKSLASH_UNSURE);
 	else
-		HideConstants(edata->message, statement_in(edata->message), quoted);
+		HideConstants(edata->message, statement_in(edata->message), quoted, BACKSLASH_UNSURE);
 	HideAuditLine(edata->message);
-	HideConstants(edata->detail, edata->detail != NULL ? strstr(edata->detail, ":constvalue") : NULL, quoted);
-	HideConstants(edata->detail_log, NULL, quoted);
-	HideConstants(edata->context, FindHiddenWord(edata->context), input ? QUOTED_INPUT : QUOTED_STATEMENT);
+	HideConstants(edata->detail, edata->detail != NULL ? strstr(edata->detail, ":constvalue") : NULL, quoted, BACKSLASH_UNSURE);
+	HideConstants(edata->detail_log, NULL, quoted, BACKSLASH_UNSURE);
+	HideConstants(edata->context, FindHiddenWord(edata->context), input ? QUOTED_INPUT : QUOTED_STATEMENT, BACKSLASH_UNSURE);
 	if (input)
 		hide_quoted_input(edata->context);
-	HideConstants(edata->internalquery, edata->internalquery, QUOTED_NAME);
+	HideConstants(edata->internalquery, edata->internalquery, QUOTED_NAME, BACKSLASH_UNSURE);
 }
 
 /*

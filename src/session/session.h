@@ -222,7 +222,12 @@ typedef enum QuotedIs
 	QUOTED_NAME, QUOTED_INPUT, QUOTED_STATEMENT,
 	QUOTED_TWICE				/* a name; the text is a field of CSV, its quotes are doubled */
 } QuotedIs;
-extern void HideConstants(char *text, const char *numbers_from, QuotedIs quoted);
+/* In a string that does not begin with E. */
+typedef enum Backslash
+{
+	BACKSLASH_PLAIN, BACKSLASH_ESCAPES, BACKSLASH_UNSURE
+} Backslash;
+extern void HideConstants(char *text, const char *numbers_from, QuotedIs quoted, Backslash backslash);
 /* Of a whole statement, which gets shorter: its constants, how long they were, and comments. */
 extern void HideValues(char *text);
 /*

@@ -12,8 +12,6 @@
 
 #include "session/constant.c"
 
-bool		standard_conforming_strings = true;
-
 #define REQUIRE(condition) \
 	do { if (!(condition)) { fprintf(stderr, "does not hold: %s\n", #condition); abort(); } } while (0)
 
@@ -41,18 +39,18 @@ errmsg_internal(const char *fmt,...)
 static const char *const names[] = {"encrypt", "blind_index"};
 
 static void
-hide(char *text, QuotedIs quoted)
+hide(char *text, QuotedIs quoted, Backslash backslash)
 {
 	size_t		len = strlen(text);
 	char	   *before = strdup(text);
 	char	   *once;
 
-	HideConstants(text, text, quoted);
+	HideConstants(text, text, quoted, backslash);
 	REQUIRE(strlen(text) == len);
 	for (size_t i = 0; i < len; i++)
 		REQUIRE((before[i] == '\n') == (text[i] == '\n'));
 	once = strdup(text);
-	HideConstants(text, text, quoted);
+	HideConstants(text, text, quoted, backslash);
 	REQUIRE(strcmp(once, text) == 0);
 	HideKeepName(text);
 	REQUIRE(strlen(text) == len);
@@ -127,12 +125,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		HideConstantsOf(names, lengthof(names));
 	if (memchr(data, 0, size) != NULL || size < 1)
 		return 0;
-	standard_conforming_strings = (data[0] & 1) != 0;
 
 	text = strndup((const char *) data, size);
 	(void) FindHiddenWord(text);
 	audit_line(text);
-	hide(text, (QuotedIs) (data[0] % 4));
+	hide(text, (QuotedIs) (data[0] % 4), (Backslash) (data[0] / 4 % 3));
 	free(text);
 
 	text = malloc(sizeof(literal) + size);
@@ -140,7 +137,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(text + sizeof(literal) - 1, data, size);
 	text[sizeof(literal) - 1 + size] = '\0';
 	REQUIRE(FindHiddenWord(text) == text + 7);
-	hide(text, QUOTED_NAME);
+	hide(text, QUOTED_NAME, (Backslash) (data[0] % 3));
 	text[sizeof(literal) - 1] = '\0';
 	REQUIRE(strstr(text, "canary") == NULL && strstr(text, "7777") == NULL);
 	free(text);

@@ -139,7 +139,7 @@ session_end($writer);
 ok(wait_for(q{SELECT unindexed = 0 FROM bulwark.ledger_status()}), 'segments are indexed once no writer is in them');
 whole('over several segments the ledger is whole');
 sql('VACUUM FULL bulwark_internal.ledger_segments');
-sql("DO \$\$ DECLARE r regclass; BEGIN FOR r IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'bulwark_internal.ledger_entries'::regclass LOOP EXECUTE 'REINDEX TABLE ' || r; END LOOP; END \$\$");
+sql("REINDEX TABLE $_") for split /\n/, sql("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'bulwark_internal.ledger_entries'::regclass");
 my $active = sql(q{SELECT 'bulwark_internal.ledger_segment_' || segment FROM bulwark_internal.ledger_segments WHERE state = 'active'});
 sql("BEGIN; INSERT INTO t VALUES (31, 'x'); ROLLBACK") for 1 .. 3;
 sql("INSERT INTO t VALUES (32, 'x')");
@@ -148,8 +148,10 @@ sql("INSERT INTO t VALUES (33, 'x')");
 whole('L6: a segment that VACUUM FULL has rewritten is sealed on');
 
 # --- what stops the sealer -------------------------------------------------------------------
-my $locker = session_start($node, 'postgres');
-session_say($locker, 'BEGIN; REINDEX TABLE bulwark_internal.ledger_tiles;');
+my $reader = session_start($node, 'postgres');
+session_say($reader, 'BEGIN; SELECT count(*) FROM bulwark_internal.ledger_tiles;');
+my $reindex = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', 'REINDEX TABLE bulwark_internal.ledger_tiles' ], '<', \undef, '>&', \my $reindexed);
+$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_locks WHERE relation = 'bulwark_internal.ledger_tiles'::regclass AND mode = 'ShareLock'}) or die 'it is not being reindexed';
 $from = -s $node->logfile;
 my $began = time;
 sql("INSERT INTO t VALUES (40, 'locked out')");
@@ -159,8 +161,10 @@ cmp_ok(sql('SELECT pending FROM bulwark.ledger_status()'), '>=', 1, 'L17: and le
 ok(wait_for_log(qr/have waited \d+ seconds to be sealed/, $from), 'L17: and the alarm');
 my ($rc, $out, $err) = $node->psql('postgres', "SET bulwark.commit_waits_for_seal = on; SET statement_timeout = 5000; INSERT INTO t VALUES (41, 'waits')");
 is("$rc " . ($err =~ /WARNING:.*did not wait until/ ? 'warned' : $err), '0 warned', 'a commit that cannot wait any longer is a commit, with a warning');
-session_say($locker, 'COMMIT;');
-session_end($locker);
+session_say($reader, 'COMMIT;');
+session_end($reader);
+$reindex->finish;
+is($reindexed, '', 'the table is reindexed when its reader is gone');
 ok(wait_for('SELECT pending = 0 FROM bulwark.ledger_status()'), 'L17: it catches up');
 whole('L17: and all is whole');
 

@@ -38,14 +38,8 @@ sub uri
 	return "pkcs11:token=$token;object=$object?" . join '&', map { "$_=$query{$_}" } grep { defined $query{$_} } sort keys %query;
 }
 
-# Random bytes that softhsm2-util can import: it takes a newline for the file's end.
-sub importable
-{
-	my ($n) = @_;
-	my $bytes = random_bytes($n);
-	$bytes = random_bytes($n) while $bytes =~ /\n/;
-	return $bytes;
-}
+# Random bytes that softhsm2-util can import: it takes some control characters for the file's end.
+sub importable { my ($n) = @_; return random_bytes($n) =~ tr/\0-\x20\x7f/!-A/r }
 
 # A key of known bytes, as no server should have them.
 sub import_key
