@@ -183,7 +183,8 @@ DROP TABLE counted;
 -- no constant of a statement is kept: it may be a secret, or the value of a column that is left out
 SELECT max(entry_id) AS seen FROM definitions \gset
 ALTER TABLE account ADD CONSTRAINT a CHECK (colour <> 'S3CRET' AND id <> 5500005555555559 AND 'it''s S3CRET' <> E'S3\'CRET' AND 1.5 < 2e3 /* S3CRET */); -- S3CRET
-ALTER TABLE account ADD CONSTRAINT "5" CHECK ($$S3CRET$$ <> $a$S3CRETS$a$ AND U&'S3CRET' <> repeat('S3', length(B'1010')) /* /* S3CRET */ '*/);
+ALTER TABLE account ADD CONSTRAINT "5" CHECK ($$S3CRET$$ <> $a$
+S3CRETS$a$ AND U&'S3CRET' <> repeat('S3', length(B'1010')) /* /* S3CRET */ '*/);
 DO $$BEGIN EXECUTE format('ALTER TABLE account ALTER colour SET DEFAULT %L', 'S3CRET'); END$$;
 SELECT * FROM newer(:seen);
 ALTER TABLE account DROP CONSTRAINT a, DROP CONSTRAINT "5", ALTER colour DROP DEFAULT;

@@ -300,11 +300,21 @@ copy_to(char *to, const char *from, const char *end)
 	return to + (end - from);
 }
 
+/* What has been hidden between dollar quotes, lines too; 0: nothing. */
+static size_t
+hidden_len(const char *p)
+{
+	size_t		len = strspn(p, "*\r\n");
+
+	return p[len] == '$' && memchr(p, '*', len) != NULL ? len : 0;
+}
+
 void
 HideValues(char *text)
 {
 	char	   *to = text;
 	char	   *p = text;
+	size_t		hidden;
 
 	HideConstants(text, text, QUOTED_NAME, BACKSLASH_UNSURE);
 	while (*p != '\0')
@@ -322,13 +332,18 @@ HideValues(char *text)
 			p += *p != '\0';
 			to = copy_to(to, start, p);
 		}
-		else if (*p == '\'' || (*p == '*' && p > text && p[-1] == '$'))
+		else if (p > text && p[-1] == '$' && (hidden = hidden_len(p)) > 0)
+		{
+			*to++ = '*';
+			p += hidden;
+		}
+		else if (*p == '\'')
 		{
 			/* what is hidden, at most one of it */
-			p += *p == '\'';
+			p++;
 			to = copy_to(to, start, p + (*p == '*'));
 			p += strspn(p, "*\r\n");
-			if (*start == '\'' && *p == '\'')
+			if (*p == '\'')
 				*to++ = *p++;
 		}
 		else if (is_word_start(*p))
