@@ -25,7 +25,8 @@
 #define LAUNCHER_NAME	"bulwark sealer launcher"
 #define WORKER_NAME		"bulwark sealer"
 #define START_LIMIT_US	(INT64CONST(30) * USECS_PER_SEC)	/* a worker asked for that has not come */
-#define RETRY_US		(INT64CONST(5) * USECS_PER_SEC) /* no process to be had */
+#define RETRY_MIN_US	(INT64CONST(100) * 1000)	/* no process to be had; one that has just left is given back in a moment */
+#define RETRY_MAX_US	(INT64CONST(5) * USECS_PER_SEC)
 #define WATCH_MS		5000L	/* for a new checkpoint */
 #define ALARM_AGAIN_US	(INT64CONST(600) * USECS_PER_SEC)
 
@@ -34,7 +35,9 @@ int			seal_lag_alarm = 60;
 static int	max_workers = 4;
 
 static List *unvisited = NIL;	/* Oids: databases that no slot has asked for */
+static TimestampTz no_process_since = 0;	/* 0: there was one the last time */
 static TimestampTz no_process_until = 0;
+static bool no_process_told = false;
 static TimestampTz alarmed_at = 0;
 
 PGDLLEXPORT void BulwarkSealLauncher(Datum arg);
@@ -135,11 +138,16 @@ send_worker(DatabaseSlot *slot, TimestampTz now)
 	SpinLockAcquire(&slot->mutex);
 	slot->worker_pid = 0;
 	SpinLockRelease(&slot->mutex);
-	if (no_process_until == 0)
+	if (no_process_since == 0)
+		no_process_since = now;
+	if (!no_process_told && now - no_process_since >= RETRY_MAX_US)
+	{
+		no_process_told = true;
 		ereport(WARNING,
 				(errmsg("bulwark: no background worker is free to seal the ledger"),
 				 errhint("Raise max_worker_processes.")));
-	no_process_until = now + RETRY_US;
+	}
+	no_process_until = now + Min(Max(now - no_process_since, RETRY_MIN_US), RETRY_MAX_US);
 	return false;
 }
 
@@ -289,7 +297,8 @@ send_workers(void)
 			(void) next_unvisited();
 			continue;
 		}
-		WorkersWanted(survey.working >= max_workers && (survey.next != NULL || unvisited != NIL));
+		WorkersWanted((survey.working >= max_workers || no_process_since != 0) &&
+					  (survey.next != NULL || unvisited != NIL));
 		alarm_if_late(&survey, now);
 		if (no_process_until > now)
 			wake_at(&survey, no_process_until);
@@ -299,7 +308,8 @@ send_workers(void)
 				continue;
 			if (send_worker(survey.next, now))
 			{
-				no_process_until = 0;
+				no_process_since = no_process_until = 0;
+				no_process_told = false;
 				continue;
 			}
 			wake_at(&survey, no_process_until);
