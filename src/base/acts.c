@@ -48,35 +48,36 @@ emit(const pg_uuid_t *tenant_id, StringInfo json)
 	resetStringInfo(json);
 }
 
-/* Those that concern the tenant, which are then forgotten. */
+static bool
+concerns(const Act *act, const pg_uuid_t *tenant_id)
+{
+	return !act->has_tenant || memcmp(&act->tenant, tenant_id, UUID_LEN) == 0;
+}
+
+/* Those that concern the tenant; they are forgotten when all of them are on disk. */
 static void
 emit_acts(const pg_uuid_t *tenant_id)
 {
 	StringInfoData json;
-	List	   *left = NIL;
 	ListCell   *cell;
-	MemoryContext caller;
 
 	initStringInfo(&json);
 	foreach(cell, acts)
 	{
-		Act		   *act = lfirst(cell);
+		const Act  *act = lfirst(cell);
 
-		if (act->has_tenant && memcmp(&act->tenant, tenant_id, UUID_LEN) != 0)
-		{
-			caller = MemoryContextSwitchTo(TopTransactionContext);
-			left = lappend(left, act);
-			MemoryContextSwitchTo(caller);
+		if (!concerns(act, tenant_id))
 			continue;
-		}
 		appendStringInfo(&json, "%s%s", json.len > 0 ? ", " : "", act->json);
 		if (json.len > CHUNK)
 			emit(tenant_id, &json);
 	}
 	if (json.len > 0)
 		emit(tenant_id, &json);
-	acts = left;
 	pfree(json.data);
+	foreach(cell, acts)
+		if (concerns(lfirst(cell), tenant_id))
+			acts = foreach_delete_current(acts, cell);
 }
 
 void
