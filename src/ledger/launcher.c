@@ -124,6 +124,13 @@ can_connect(DatabaseSlot *slot)
 	return can;
 }
 
+static void
+process_is_free(void)
+{
+	no_process_since = no_process_until = 0;
+	no_process_told = false;
+}
+
 /* Ask for a worker; false: no process is to be had now. */
 static bool
 send_worker(DatabaseSlot *slot, TimestampTz now)
@@ -157,7 +164,6 @@ typedef struct Survey
 {
 	int			working;
 	DatabaseSlot *next;			/* has waited longest */
-	bool		more;			/* another waits as well */
 	TimestampTz wake_at;		/* something to look at then; 0: nothing */
 	TimestampTz longest;		/* waiting since; 0: nobody is */
 	Oid			longest_database;
@@ -216,7 +222,6 @@ survey_slot(Survey *survey, DatabaseSlot *slot, TimestampTz now)
 		survey->next = slot;
 	else
 	{
-		survey->more = true;
 		SpinLockAcquire(&survey->next->mutex);
 		if (since < survey->next->waiting_since)
 		{
@@ -292,6 +297,8 @@ send_workers(void)
 
 		while ((slot = SlotNext(&position)) != NULL)
 			survey_slot(&survey, slot, now);
+		if (survey.next == NULL)
+			process_is_free();	/* nobody asks for one */
 		if (survey.next == NULL && survey.working < max_workers && unvisited != NIL)
 		{
 			(void) next_unvisited();
@@ -308,8 +315,7 @@ send_workers(void)
 				continue;
 			if (send_worker(survey.next, now))
 			{
-				no_process_since = no_process_until = 0;
-				no_process_told = false;
+				process_is_free();
 				continue;
 			}
 			wake_at(&survey, no_process_until);
