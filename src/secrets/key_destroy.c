@@ -304,13 +304,6 @@ report_pending(const Destruction *destruction)
 	return receipt(destruction, "pending");
 }
 
-/* A client's own statement in autocommit: the request is committed with what it does. */
-static bool
-stands_alone(FunctionCallInfo fcinfo)
-{
-	return !IsTransactionBlock() && IsTopLevelExpression(fcinfo->flinfo->fn_expr);
-}
-
 Datum
 bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 {
@@ -332,7 +325,8 @@ bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 
 	if (state == REQUEST_DONE)
 		PG_RETURN_DATUM(done_receipt);
-	if (state == REQUEST_DUE || (state == REQUEST_NEW && !destruction.lost && stands_alone(fcinfo)))
+	/* in autocommit the request is committed with what it does */
+	if (state == REQUEST_DUE || (state == REQUEST_NEW && !destruction.lost && CalledInAutocommit(fcinfo)))
 		PG_RETURN_DATUM(destroy(&destruction, AUDIT_DURABLE));
 	if (destruction.lost)
 		ereport(ERROR,

@@ -100,8 +100,8 @@ expression_contains(Node *node, void *wanted)
 	return expression_tree_walker(node, expression_contains, wanted);
 }
 
-bool
-IsTopLevelExpression(Node *expr)
+static bool
+is_top_level_expression(Node *expr)
 {
 	if (expr == NULL || top_statement == NULL)
 		return false;
@@ -114,6 +114,12 @@ IsTopLevelExpression(Node *expr)
 			return true;
 	}
 	return false;
+}
+
+bool
+CalledInAutocommit(FunctionCallInfo fcinfo)
+{
+	return !IsTransactionBlock() && is_top_level_expression(fcinfo->flinfo->fn_expr);
 }
 
 const Identity *

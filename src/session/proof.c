@@ -101,7 +101,7 @@ describe_identity(FunctionCallInfo fcinfo)
 static void
 require_use_for_local(FunctionCallInfo fcinfo, bool is_local, const char *name)
 {
-	if (is_local && !IsTransactionBlock() && IsTopLevelExpression(fcinfo->flinfo->fn_expr))
+	if (is_local && CalledInAutocommit(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s() sets the identity of a transaction and can only be used in transaction blocks", name),

@@ -107,9 +107,9 @@ extern void IdentityRelease(void);
 /* Has this session ever had an identity?  (residue rules) */
 extern bool IdentityEverSet(void);
 
-/* Is this node an expression of the statement that the client itself sent (and
- * not of a function that it called)? */
-extern bool IsTopLevelExpression(Node *expr);
+/* Is the call an expression of the statement that the client itself sent (and not of a
+ * function that it called), in autocommit? */
+extern bool CalledInAutocommit(FunctionCallInfo fcinfo);
 
 /* How it was proved, for people: token, assumed. */
 extern const char *ProofName(const Identity *identity);
