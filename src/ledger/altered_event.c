@@ -322,23 +322,22 @@ part_dropped(Oid classid, Oid objectid)
 				ALTERED_TRIGGER_GONE : ALTERED_DEFINITION, InvalidOid);
 }
 
+/* The definition of what may be an audited table. */
+static void
+definition_changed(Oid relid)
+{
+	if (OidIsValid(relid) && AuditedOf(relid) != NULL)
+		AlteredNote(relid, ALTERED_DEFINITION, InvalidOid);
+}
+
 /* An index says what is unique, and names rows where it is the replica identity. */
 static void
 index_changed(Oid index, SnapshotData *snapshot)
 {
 	DdlPart		part;
 
-	if (DdlReadPart(IndexRelationId, index, snapshot, &part) && AuditedOf(part.relid) != NULL)
-		AlteredNote(part.relid, ALTERED_DEFINITION, InvalidOid);
-}
-
-static void
-default_dropped(Oid attrdef)
-{
-	Oid			relid = GetAttrDefaultColumnAddress(attrdef).objectId;
-
-	if (OidIsValid(relid) && AuditedOf(relid) != NULL)
-		AlteredNote(relid, ALTERED_DEFINITION, InvalidOid);
+	if (DdlReadPart(IndexRelationId, index, snapshot, &part))
+		definition_changed(part.relid);
 }
 
 /* --- the hook's part ------------------------------------------------------------------- */
@@ -355,11 +354,8 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 	switch (access)
 	{
 		case OAT_POST_CREATE:
-			if (classid == AttrDefaultRelationId)	/* of that relation and column */
-			{
-				if (AuditedOf(objectid) != NULL)
-					AlteredNote(objectid, ALTERED_DEFINITION, InvalidOid);
-			}
+			if (classid == AttrDefaultRelationId)
+				definition_changed(objectid);	/* of that relation and column */
 			else if (!relation)
 				part_created(classid, objectid);
 			else if (subid != 0)
@@ -399,7 +395,7 @@ AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void
 			if ((((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0)
 				break;
 			if (classid == AttrDefaultRelationId)
-				default_dropped(objectid);
+				definition_changed(GetAttrDefaultColumnAddress(objectid).objectId);
 			else if (!relation)
 				part_dropped(classid, objectid);
 			else if (subid == 0)

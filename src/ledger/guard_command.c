@@ -57,14 +57,22 @@ is_ours(const char *schema_or_extension)
 /* --- ALTER TABLE ----------------------------------------------------------------- */
 
 static bool
+is_among(const AlterTableCmd *cmd, const AlterTableType *types, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (cmd->subtype == types[i])
+			return true;
+	return false;
+}
+
+static bool
 any_subcommand(const AlterTableStmt *stmt, const AlterTableType *types, int n)
 {
 	ListCell   *lc;
 
 	foreach(lc, stmt->cmds)
-		for (int i = 0; i < n; i++)
-			if (lfirst_node(AlterTableCmd, lc)->subtype == types[i])
-				return true;
+		if (is_among(lfirst_node(AlterTableCmd, lc), types, n))
+			return true;
 	return false;
 }
 
@@ -74,14 +82,8 @@ only_subcommands(const AlterTableStmt *stmt, const AlterTableType *types, int n)
 	ListCell   *lc;
 
 	foreach(lc, stmt->cmds)
-	{
-		bool		among = false;
-
-		for (int i = 0; i < n; i++)
-			among = among || lfirst_node(AlterTableCmd, lc)->subtype == types[i];
-		if (!among)
+		if (!is_among(lfirst_node(AlterTableCmd, lc), types, n))
 			return false;
-	}
 	return true;
 }
 

@@ -22,9 +22,9 @@ extern bool LedgerReadsAll(void);
 extern bool LedgerContentVisible(const bytea *leaf, bool *as_tenant);
 /* The field of a content; false where there is none. */
 extern bool LedgerField(const bytea *content, bw_tag tag, bw_field *field);
-/* UTF-8 of an entry as text of this database. */
 /* The length of the UTF-8 sequence that text begins with; 0: it begins with none. */
 extern int	LedgerUtf8Length(const char *text, const char *end);
+/* UTF-8 of an entry as text of this database. */
 extern text *LedgerText(const bw_bytes *bytes);
 extern char *LedgerCString(const bw_bytes *bytes);
 
