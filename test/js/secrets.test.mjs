@@ -107,9 +107,9 @@ describe('sealed by the client', () => {
     await other.query('BEGIN');
     await other.query('SELECT bulwark.assume($1, $2)', [principal, a]);
     await other.query('SELECT bulwark.encrypt_sealed($1, $2)', [sealed, context]);
-    const second = take(a, sealed, context);
-    await other.query('COMMIT');
-    await refused(second);
+    const second = refused(take(a, sealed, context));
+    await db.until('SELECT cardinality(pg_blocking_pids($1)) > 0', backend.processID);
+    await Promise.all([second, other.query('COMMIT')]);
   });
 
   test('S18: another context, type or tenant, an old or altered one: refused, all alike', async () => {

@@ -60,6 +60,14 @@ export class Database {
     return rows[0]?.[fields[0].name];
   }
 
+  /** Waits until that is true. */
+  async until(sql, ...values) {
+    for (let left = 1000; !await this.value(sql, ...values); left--) {
+      assert.ok(left > 0, `never true: ${sql}`);
+      await new Promise(resolve => setTimeout(resolve, 20));
+    }
+  }
+
   tenant(slug, options = {}) {
     return this.value('SELECT bulwark.tenant_create($1, $1, key => $2, id => $3)', slug, options.key ?? null, options.id ?? null);
   }
