@@ -26,7 +26,6 @@
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
-#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -119,175 +118,7 @@ define_as_owner(Oid relid, const char *sql)
 	TrustedEnd(&scope);
 }
 
-/* --- rows ------------------------------------------------------------------------------ */
-
-/* Whose the row is. */
-static pg_uuid_t
-row_tenant(TupleTableSlot *row, const Import *import)
-{
-	Datum		value;
-	bool		isnull;
-	Identity	identity;
-
-	if (import->has_tenant)
-		return import->tenant;
-	value = slot_getattr(row, import->tenant_attno, &isnull);
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("a row of \"%s\" has no tenant", get_rel_name(import->table)),
-				 errhint("Give it one, or name the tenant of such a table in tenant_id.")));
-	if (import->tenant_type == UUIDOID)
-		return *DatumGetUUIDP(value);
-	memset(&identity, 0, sizeof(identity));
-	if (!MembershipOperations()->find_tenant("key", OidOutputFunctionCall(import->tenant_output, value), &identity))
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("a row of \"%s\" has the key of no tenant", get_rel_name(import->table))));
-	return identity.tenant_id;
-}
-
-/* A value as text by its type's output function. */
-static Datum
-as_text(const Import *import, Datum value)
-{
-	char	   *out = OidOutputFunctionCall(import->column_output, value);
-	Datum		result = CStringGetTextDatum(out);
-
-	bw_wipe(out, strlen(out));
-	return result;
-}
-
-/* The plaintext of a value of the column. */
-static void
-plaintext(const Import *import, Datum value, Plain *plain)
-{
-	if (OidIsValid(import->pgp))
-		value = OidFunctionCall2(import->pgp, value, import->passphrase);
-	else if (import->type != SECRET_BYTEA && import->column_type != TEXTOID && import->column_type != VARCHAROID)
-		value = as_text(import, value);
-	if (import->type == SECRET_JSONB)
-	{
-		/* in the form that encrypt_jsonb() gives it */
-		Jsonb	   *document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(value))));
-
-		value = CStringGetTextDatum(JsonbToCString(NULL, &document->root, VARSIZE(document)));
-	}
-	if (import->type == SECRET_BYTEA)
-		PlainOfBytes(plain, value);
-	else
-		PlainOfText(plain, value, "a value of the column");
-}
-
-/* The context of a row: a text for all, or a column's. */
-static void
-row_context(TupleTableSlot *row, const Import *import, Plain *context)
-{
-	Datum		value;
-	bool		isnull;
-
-	if (import->context_attno == 0)
-	{
-		PlainOfText(context, import->context, "the context");
-		return;
-	}
-	value = slot_getattr(row, import->context_attno, &isnull);
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("the context column is null in a row of \"%s\"", get_rel_name(import->table))));
-	PlainOfText(context, CStringGetTextDatum(OidOutputFunctionCall(import->context_output, value)), "the context");
-}
-
-static bool
-import_row(TupleTableSlot *row, bool look, Datum *values, bool *isnull, void *arg)
-{
-	const Import *import = arg;
-	bool		column_null;
-	bool		shadow_null;
-	Datum		value = slot_getattr(row, import->column_attno, &column_null);
-	pg_uuid_t	tenant;
-	Plain		plain;
-	Plain		context;
-
-	(void) slot_getattr(row, import->shadow_attno, &shadow_null);
-	if (column_null || !shadow_null)
-		return false;
-	if (look)
-		return true;
-	tenant = row_tenant(row, import);
-	row_context(row, import, &context);
-	plaintext(import, value, &plain);
-	values[import->shadow_attno - 1] =
-		PointerGetDatum(SecretSeal(&tenant, import->type, context.data, context.len, plain.data, plain.len,
-								   import->type == SECRET_CREDENTIAL ? secret_padding : data_padding));
-	isnull[import->shadow_attno - 1] = false;
-	PlainForget(&plain);
-	return true;
-}
-
-/* --- a table ------------------------------------------------------------------------------ */
-
-static AttrNumber
-require_column(Oid relid, const char *name)
-{
-	AttrNumber	attno = get_attnum(relid, name);
-
-	if (attno <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of \"%s\" does not exist", name, get_rel_name(relid))));
-	return attno;
-}
-
-static Oid
-output_of(Oid type)
-{
-	Oid			output;
-	bool		varlena;
-
-	getTypeOutputInfo(type, &output, &varlena);
-	return output;
-}
-
-/* What is where in this table: partitions may order their columns otherwise. */
-static void
-look_at_table(Import *import, Oid table)
-{
-	const Protection *protection = ProtectionOf(table);
-	const char *tenant_column = "";
-	const char *affiliation_column;
-
-	import->table = table;
-	import->column_attno = require_column(table, import->column);
-	import->shadow_attno = require_column(table, import->shadow);
-	import->column_type = getBaseType(get_atttype(table, import->column_attno));
-	import->column_output = output_of(import->column_type);
-	import->context_attno = 0;
-	if (import->context_column != NULL)
-	{
-		import->context_attno = require_column(table, import->context_column);
-		import->context_output = output_of(get_atttype(table, import->context_attno));
-	}
-	if (import->has_tenant)
-		return;
-	if (protection != NULL && protection->pinned)
-	{
-		import->has_tenant = true;
-		import->tenant = protection->pinned_tenant;
-		return;
-	}
-	if (protection != NULL)
-		ProtectionColumns(protection, &tenant_column, &affiliation_column);
-	if (tenant_column[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cannot tell whose the rows of \"%s\" are", get_rel_name(table)),
-				 errhint("Protect the table by a tenant column (a child with materialize), or name the tenant in tenant_id.")));
-	import->tenant_attno = require_column(table, tenant_column);
-	import->tenant_type = getBaseType(get_atttype(table, import->tenant_attno));
-	import->tenant_output = output_of(import->tenant_type);
-}
+/* --- a pass ------------------------------------------------------------------------------- */
 
 /* One pass over each table; how many rows were written or left. */
 static int64
@@ -304,8 +135,8 @@ import_pass(Import *import, List *tables, bool wait, bool commit)
 			continue;
 		while (!pass.done)
 		{
-			look_at_table(import, pass.relid);
-			(void) RewriteBatch(&pass, import->batch, import_row, import, import->progress);
+			ImportLookAt(import, pass.relid);
+			(void) RewriteBatch(&pass, import->batch, ImportRow, import, import->progress);
 			if (!commit)
 				continue;
 			SPI_commit();
@@ -323,7 +154,7 @@ static void
 refuse_dependents(Oid relid, const char *column)
 {
 	TrustedScope scope;
-	Arg			attno = {INT4OID, Int32GetDatum(require_column(relid, column)), false};
+	Arg			attno = {INT4OID, Int32GetDatum(ImportColumn(relid, column)), false};
 	char	   *what = NULL;
 
 	TrustedBegin(&scope);
@@ -490,7 +321,7 @@ run(Import *import, Oid relid, Residue *residue)
 	prepare(import, relid);
 	CommandCounterIncrement();
 	foreach(lc, tables)
-		look_at_table(import, lfirst_oid(lc));
+		ImportLookAt(import, lfirst_oid(lc));
 	SPI_commit();
 	MemoryContextSwitchTo(import->work);
 
@@ -545,7 +376,7 @@ check_caller(FunctionCallInfo fcinfo, Oid relid, const char *name)
 static void
 common_arguments(FunctionCallInfo fcinfo, int n, Oid relid, Import *import)
 {
-	Oid			column_type = getBaseType(get_atttype(relid, require_column(relid, import->column)));
+	Oid			column_type = getBaseType(get_atttype(relid, ImportColumn(relid, import->column)));
 	char		type;
 
 	import->batch = PG_ARGISNULL(n + 4) ? 1000 : PG_GETARG_INT32(n + 4);
@@ -588,8 +419,8 @@ import_column(FunctionCallInfo fcinfo, int n, Oid relid, Import *import, const c
 	bool		isnull = false;
 
 	common_arguments(fcinfo, n, relid, import);
-	import->shadow = psprintf(SHADOW_PREFIX "%d", require_column(relid, import->column));
-	import->trigger = psprintf(TRIGGER_PREFIX "%d", require_column(relid, import->column));
+	import->shadow = psprintf(SHADOW_PREFIX "%d", ImportColumn(relid, import->column));
+	import->trigger = psprintf(TRIGGER_PREFIX "%d", ImportColumn(relid, import->column));
 	import->work = AllocSetContextCreate(import->lasting, "bulwark import work", ALLOCSET_DEFAULT_SIZES);
 	import->samples = ResidueBegin(import->lasting);
 	MemoryContextSwitchTo(import->work);
@@ -690,7 +521,7 @@ bulwark_secrets_import_pgp(PG_FUNCTION_ARGS)
 	refuse_nulls(fcinfo, 3);
 	check_caller(fcinfo, relid, "secrets_import_pgp");
 	import_begin(&import, fcinfo);
-	if (getBaseType(get_atttype(relid, require_column(relid, import.column))) != BYTEAOID)
+	if (getBaseType(get_atttype(relid, ImportColumn(relid, import.column))) != BYTEAOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" is not of type bytea, as pgp_sym_encrypt() returns it", import.column)));

@@ -60,4 +60,12 @@ typedef struct Import
 	Oid			tenant_output;
 } Import;
 
+/* --- import_row.c: the values of rows ------------------------------------------------ */
+/* A column's number; 42703 if there is none. */
+extern AttrNumber ImportColumn(Oid relid, const char *name);
+/* What is where in this table: partitions may order their columns otherwise. */
+extern void ImportLookAt(Import *import, Oid table);
+/* A RowRewriter; its argument is the Import, which has looked at the table. */
+extern bool ImportRow(TupleTableSlot *row, bool look, Datum *values, bool *isnull, void *arg);
+
 #endif							/* BULWARK_IMPORT_H */

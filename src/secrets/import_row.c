@@ -1,0 +1,180 @@
+/*
+ * import_row.c
+ *		What becomes of a row of a column that is being encrypted: whose it is, its
+ *		plaintext and its context.
+ */
+#include "secrets/import.h"
+
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+
+/* --- a table ------------------------------------------------------------------------------ */
+
+AttrNumber
+ImportColumn(Oid relid, const char *name)
+{
+	AttrNumber	attno = get_attnum(relid, name);
+
+	if (attno <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of \"%s\" does not exist", name, get_rel_name(relid))));
+	return attno;
+}
+
+static Oid
+output_of(Oid type)
+{
+	Oid			output;
+	bool		varlena;
+
+	getTypeOutputInfo(type, &output, &varlena);
+	return output;
+}
+
+void
+ImportLookAt(Import *import, Oid table)
+{
+	const Protection *protection = ProtectionOf(table);
+	const char *tenant_column = "";
+	const char *affiliation_column;
+
+	import->table = table;
+	import->column_attno = ImportColumn(table, import->column);
+	import->shadow_attno = ImportColumn(table, import->shadow);
+	import->column_type = getBaseType(get_atttype(table, import->column_attno));
+	import->column_output = output_of(import->column_type);
+	import->context_attno = 0;
+	if (import->context_column != NULL)
+	{
+		import->context_attno = ImportColumn(table, import->context_column);
+		import->context_output = output_of(get_atttype(table, import->context_attno));
+	}
+	if (import->has_tenant)
+		return;
+	if (protection != NULL && protection->pinned)
+	{
+		import->has_tenant = true;
+		import->tenant = protection->pinned_tenant;
+		return;
+	}
+	if (protection != NULL)
+		ProtectionColumns(protection, &tenant_column, &affiliation_column);
+	if (tenant_column[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot tell whose the rows of \"%s\" are", get_rel_name(table)),
+				 errhint("Protect the table by a tenant column (a child with materialize), or name the tenant in tenant_id.")));
+	import->tenant_attno = ImportColumn(table, tenant_column);
+	import->tenant_type = getBaseType(get_atttype(table, import->tenant_attno));
+	import->tenant_output = output_of(import->tenant_type);
+}
+
+/* --- rows ------------------------------------------------------------------------------ */
+
+/* Whose the row is. */
+static pg_uuid_t
+row_tenant(TupleTableSlot *row, const Import *import)
+{
+	Datum		value;
+	bool		isnull;
+	Identity	identity;
+
+	if (import->has_tenant)
+		return import->tenant;
+	value = slot_getattr(row, import->tenant_attno, &isnull);
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("a row of \"%s\" has no tenant", get_rel_name(import->table)),
+				 errhint("Give it one, or name the tenant of such a table in tenant_id.")));
+	if (import->tenant_type == UUIDOID)
+		return *DatumGetUUIDP(value);
+	memset(&identity, 0, sizeof(identity));
+	if (!MembershipOperations()->find_tenant("key", OidOutputFunctionCall(import->tenant_output, value), &identity))
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("a row of \"%s\" has the key of no tenant", get_rel_name(import->table))));
+	return identity.tenant_id;
+}
+
+/* A value as text by its type's output function. */
+static Datum
+as_text(const Import *import, Datum value)
+{
+	char	   *out = OidOutputFunctionCall(import->column_output, value);
+	Datum		result = CStringGetTextDatum(out);
+
+	bw_wipe(out, strlen(out));
+	return result;
+}
+
+/* The plaintext of a value of the column. */
+static void
+plaintext(const Import *import, Datum value, Plain *plain)
+{
+	if (OidIsValid(import->pgp))
+		value = OidFunctionCall2(import->pgp, value, import->passphrase);
+	else if (import->type != SECRET_BYTEA && import->column_type != TEXTOID && import->column_type != VARCHAROID)
+		value = as_text(import, value);
+	if (import->type == SECRET_JSONB)
+	{
+		/* in the form that encrypt_jsonb() gives it */
+		Jsonb	   *document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(value))));
+
+		value = CStringGetTextDatum(JsonbToCString(NULL, &document->root, VARSIZE(document)));
+	}
+	if (import->type == SECRET_BYTEA)
+		PlainOfBytes(plain, value);
+	else
+		PlainOfText(plain, value, "a value of the column");
+}
+
+/* The context of a row: a text for all, or a column's. */
+static void
+row_context(TupleTableSlot *row, const Import *import, Plain *context)
+{
+	Datum		value;
+	bool		isnull;
+
+	if (import->context_attno == 0)
+	{
+		PlainOfText(context, import->context, "the context");
+		return;
+	}
+	value = slot_getattr(row, import->context_attno, &isnull);
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("the context column is null in a row of \"%s\"", get_rel_name(import->table))));
+	PlainOfText(context, CStringGetTextDatum(OidOutputFunctionCall(import->context_output, value)), "the context");
+}
+
+bool
+ImportRow(TupleTableSlot *row, bool look, Datum *values, bool *isnull, void *arg)
+{
+	const Import *import = arg;
+	bool		column_null;
+	bool		shadow_null;
+	Datum		value = slot_getattr(row, import->column_attno, &column_null);
+	pg_uuid_t	tenant;
+	Plain		plain;
+	Plain		context;
+
+	(void) slot_getattr(row, import->shadow_attno, &shadow_null);
+	if (column_null || !shadow_null)
+		return false;
+	if (look)
+		return true;
+	tenant = row_tenant(row, import);
+	row_context(row, import, &context);
+	plaintext(import, value, &plain);
+	values[import->shadow_attno - 1] =
+		PointerGetDatum(SecretSeal(&tenant, import->type, context.data, context.len, plain.data, plain.len,
+								   import->type == SECRET_CREDENTIAL ? secret_padding : data_padding));
+	isnull[import->shadow_attno - 1] = false;
+	PlainForget(&plain);
+	return true;
+}
