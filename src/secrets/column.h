@@ -35,8 +35,7 @@ extern void ProgressInit(void);
 /*
  * What becomes of a row: fill values, isnull and replace for the columns that
  * change, and say whether any does.  look: nothing is to be made yet, just say
- * whether it would be, as far as can be told without a key.  The current memory
- * context is the row's.
+ * whether it would be.  The current memory context is the row's.
  */
 typedef bool (*RowRewriter) (TupleTableSlot *row, bool look, Datum *values, bool *isnull, void *arg);
 

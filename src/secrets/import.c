@@ -6,9 +6,11 @@
  *		Values are made in batches in a second column, while the application goes on
  *		with the first.  A trigger forgets what was made of a value that changes, so
  *		what is left to do is what has no counterpart: an interrupted run is begun
- *		again.  In the end, under an exclusive lock, the rest is made and one ALTER
- *		TABLE puts the new values in the place of the old: it writes the table anew,
- *		so nothing of them stays in its files, which residue_scan.c then looks for.
+ *		again.  In the end, under an exclusive lock on all partitions that there are
+ *		then, the rest is made, every counterpart is opened and compared with its
+ *		value, and one ALTER TABLE puts the new values in the place of the old: it
+ *		writes the table anew, so nothing of them stays in its files, which
+ *		residue_scan.c then looks for.
  */
 #include "secrets/import.h"
 
@@ -120,9 +122,9 @@ define_as_owner(Oid relid, const char *sql)
 
 /* --- a pass ------------------------------------------------------------------------------- */
 
-/* One pass over each table; how many rows were written or left. */
+/* All tables, batch by batch, in a transaction each unless they are locked; how many rows were written or left. */
 static int64
-import_pass(Import *import, List *tables, bool wait, bool commit)
+import_pass(Import *import, List *tables)
 {
 	int64		unfinished = 0;
 	ListCell   *lc;
@@ -131,18 +133,23 @@ import_pass(Import *import, List *tables, bool wait, bool commit)
 	{
 		RewritePass pass;
 
-		if (!RewriteBegin(&pass, lfirst_oid(lc), wait))
+		if (!RewriteBegin(&pass, lfirst_oid(lc), false))
 			continue;
 		while (!pass.done)
 		{
 			ImportLookAt(import, pass.relid);
 			(void) RewriteBatch(&pass, import->batch, ImportRow, import, import->progress);
-			if (!commit)
+			if (import->locked)
 				continue;
 			SPI_commit();
 			MemoryContextReset(import->work);
 			MemoryContextSwitchTo(import->work);
 		}
+		if (import->locked && pass.locked > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg(INT64_FORMAT " rows of \"%s\" are being written by what its own constraints or columns call",
+							pass.locked, get_rel_name(pass.relid))));
 		unfinished += pass.written + pass.locked;
 	}
 	return unfinished;
@@ -237,18 +244,68 @@ prepare(Import *import, Oid relid)
 	define(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", name, import->trigger));
 }
 
-/* Nobody writes any more: the rest, the exchange, and what to look for afterwards. */
+/* The tables of a relation that hold rows, locked; a list that outlives the transaction. */
+static List *
+find_tables(const Import *import, Oid relid, LOCKMODE lockmode)
+{
+	MemoryContext before = MemoryContextSwitchTo(import->lasting);
+	List	   *tables = NIL;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, lockmode, NULL))
+	{
+		Oid			table = lfirst_oid(lc);
+		char		kind = get_rel_relkind(table);
+
+		if (table != relid && !get_rel_relispartition(table))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("\"%s\" has inheritance children", get_rel_name(relid)),
+					 errhint("Take them out of the inheritance first, and encrypt each by itself.")));
+		if (kind == RELKIND_RELATION)
+			tables = lappend_oid(tables, table);
+		else if (kind != RELKIND_PARTITIONED_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"%s\" is not a table", get_rel_name(table))));
+	}
+	MemoryContextSwitchTo(before);
+	return tables;
+}
+
+/* What was made is for what this call asks for, and for nobody else's. */
 static void
-finish(Import *import, Oid relid, List *tables)
+require_trigger(const Import *import, Oid relid)
+{
+	bool		same = false;
+
+	if (!has_trigger(import, relid, &same) || !same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the trigger that watches column \"%s\" of \"%s\" is gone, or another call's",
+						import->column, get_rel_name(relid)),
+				 errdetail("The column is as it was.")));
+}
+
+/*
+ * Nobody writes any more: the rest, the exchange, and what to look for afterwards.
+ * Partitions may have come and gone since the beginning; returns those that there are.
+ */
+static List *
+finish(Import *import, Oid relid)
 {
 	char	   *name = qualified_name(relid);
 	const char *column = quote_identifier(import->column);
 	const char *shadow = import->shadow;
+	List	   *tables;
 	ListCell   *lc;
 
 	LockRelationOid(relid, AccessExclusiveLock);
-	(void) find_all_inheritors(relid, AccessExclusiveLock, NULL);
-	(void) import_pass(import, tables, false, false);
+	tables = find_tables(import, relid, AccessExclusiveLock);
+	require_trigger(import, relid);
+	import->locked = true;
+	import->progress->phase = "checking every value, with the table locked";
+	(void) import_pass(import, tables);
 	CommandCounterIncrement();
 	foreach(lc, tables)
 		ResidueSample(import->samples, lfirst_oid(lc), import->column);
@@ -258,6 +315,7 @@ finish(Import *import, Oid relid, List *tables)
 									name, column, format_type_be_qualified(get_atttype(relid, get_attnum(relid, import->shadow))),
 									shadow, shadow));
 	AuditAdmin(import->progress->command, "relation", name, NULL, "column", import->column, NULL);
+	return tables;
 }
 
 /*
@@ -281,42 +339,13 @@ report(const Import *import, const Residue *residue)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
-static List *
-find_tables(Oid relid)
-{
-	List	   *tables = NIL;
-	ListCell   *lc;
-
-	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
-	{
-		Oid			table = lfirst_oid(lc);
-		char		kind = get_rel_relkind(table);
-
-		if (table != relid && !get_rel_relispartition(table))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("\"%s\" has inheritance children", get_rel_name(relid)),
-					 errhint("Take them out of the inheritance first, and encrypt each by itself.")));
-		if (kind == RELKIND_RELATION)
-			tables = lappend_oid(tables, table);
-		else if (kind != RELKIND_PARTITIONED_TABLE)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("\"%s\" is not a table", get_rel_name(table))));
-	}
-	return tables;
-}
-
 /* Not inlined: its variables are none of the caller's PG_TRY. */
 static pg_noinline void
 run(Import *import, Oid relid, Residue *residue)
 {
-	List	   *tables;
-	MemoryContext before = MemoryContextSwitchTo(import->lasting);
+	List	   *tables = find_tables(import, relid, NoLock);
 	ListCell   *lc;
 
-	tables = find_tables(relid);
-	MemoryContextSwitchTo(before);
 	refuse_dependents(relid, import->column);
 	prepare(import, relid);
 	CommandCounterIncrement();
@@ -327,10 +356,10 @@ run(Import *import, Oid relid, Residue *residue)
 
 	import->progress->phase = "encrypting";
 	/* what is locked in the second pass, or comes in after it, is done in the end */
-	if (import_pass(import, tables, false, true) > 0)
-		(void) import_pass(import, tables, false, true);
+	if (import_pass(import, tables) > 0)
+		(void) import_pass(import, tables);
 	import->progress->phase = "waiting for the table";
-	finish(import, relid, tables);
+	tables = finish(import, relid);
 	SPI_commit();
 	MemoryContextSwitchTo(import->work);
 

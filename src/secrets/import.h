@@ -37,7 +37,7 @@ typedef struct Import
 	int			batch;
 	Datum		context;		/* text, of all rows ... */
 	char	   *context_column; /* ... or the column that has it, or NULL */
-	bool		has_tenant;		/* one for all rows */
+	bool		has_tenant;		/* the caller names one for all rows */
 	pg_uuid_t	tenant;
 	Oid			pgp;			/* pgcrypto's function, or InvalidOid */
 	Datum		passphrase;
@@ -46,12 +46,15 @@ typedef struct Import
 	Progress   *progress;
 	int64		rows;			/* in the end: that were written */
 	ResidueSamples *samples;
+	bool		locked;			/* nobody writes any more: every counterpart is opened and compared */
 
 	/* of the table that is worked on */
 	Oid			table;
 	AttrNumber	column_attno;
 	AttrNumber	shadow_attno;
 	AttrNumber	context_attno;	/* 0: none */
+	bool		one_owner;		/* of all its rows, else tenant_attno says whose each is */
+	pg_uuid_t	owner;
 	AttrNumber	tenant_attno;
 	Oid			column_type;
 	Oid			column_output;

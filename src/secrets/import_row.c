@@ -1,7 +1,8 @@
 /*
  * import_row.c
  *		What becomes of a row of a column that is being encrypted: whose it is, its
- *		plaintext and its context.
+ *		plaintext and its context, and whether the encrypted counterpart of its value
+ *		is that of the value as it is now.
  */
 #include "secrets/import.h"
 
@@ -52,12 +53,10 @@ ImportLookAt(Import *import, Oid table)
 		import->context_attno = ImportColumn(table, import->context_column);
 		import->context_output = output_of(get_atttype(table, import->context_attno));
 	}
-	if (import->has_tenant)
-		return;
-	if (protection != NULL && protection->pinned)
+	import->one_owner = import->has_tenant || (protection != NULL && protection->pinned);
+	if (import->one_owner)
 	{
-		import->has_tenant = true;
-		import->tenant = protection->pinned_tenant;
+		import->owner = import->has_tenant ? import->tenant : protection->pinned_tenant;
 		return;
 	}
 	if (protection != NULL)
@@ -82,8 +81,8 @@ row_tenant(TupleTableSlot *row, const Import *import)
 	bool		isnull;
 	Identity	identity;
 
-	if (import->has_tenant)
-		return import->tenant;
+	if (import->one_owner)
+		return import->owner;
 	value = slot_getattr(row, import->tenant_attno, &isnull);
 	if (isnull)
 		ereport(ERROR,
@@ -141,7 +140,7 @@ row_context(TupleTableSlot *row, const Import *import, Plain *context)
 
 	if (import->context_attno == 0)
 	{
-		PlainOfText(context, import->context, "the context");
+		ContextOfText(context, import->context);
 		return;
 	}
 	value = slot_getattr(row, import->context_attno, &isnull);
@@ -149,32 +148,71 @@ row_context(TupleTableSlot *row, const Import *import, Plain *context)
 		ereport(ERROR,
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),
 				 errmsg("the context column is null in a row of \"%s\"", get_rel_name(import->table))));
-	PlainOfText(context, CStringGetTextDatum(OidOutputFunctionCall(import->context_output, value)), "the context");
+	ContextOfText(context, CStringGetTextDatum(OidOutputFunctionCall(import->context_output, value)));
 }
 
+/* Does the counterpart open to the value, under the tenant and the context that the row has now? */
+static bool
+is_counterpart(TupleTableSlot *row, const Import *import, Datum value, Datum counterpart)
+{
+	struct varlena *sealed = PG_DETOAST_DATUM_PACKED(counterpart);
+	pg_uuid_t	tenant = row_tenant(row, import);
+	Plain		plain;
+	Plain		context;
+	char	   *opened;
+	Size		len;
+	bool		same;
+
+	row_context(row, import, &context);
+	opened = SecretTryOpen(&tenant, import->type, context.data, context.len,
+						   VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), &len);
+	if (opened == NULL)
+		return false;
+	plaintext(import, value, &plain);
+	same = len == plain.len && memcmp(opened, plain.data, len) == 0;
+	PlainForget(&plain);
+	return same;
+}
+
+static Datum
+seal_value(TupleTableSlot *row, const Import *import, Datum value)
+{
+	pg_uuid_t	tenant = row_tenant(row, import);
+	Plain		plain;
+	Plain		context;
+	bytea	   *sealed;
+
+	row_context(row, import, &context);
+	plaintext(import, value, &plain);
+	sealed = SecretSeal(&tenant, import->type, context.data, context.len, plain.data, plain.len,
+						import->type == SECRET_CREDENTIAL ? secret_padding : data_padding);
+	PlainForget(&plain);
+	return PointerGetDatum(sealed);
+}
+
+/*
+ * While others write, what has a counterpart is left alone, since the trigger forgets
+ * what was made of a value that changes.  It does not see what else may change: the
+ * row's tenant or context, the value by a trigger behind it, anything while it is
+ * disabled.  So once nobody writes any more it is not relied on.
+ */
 bool
 ImportRow(TupleTableSlot *row, bool look, Datum *values, bool *isnull, void *arg)
 {
 	const Import *import = arg;
-	bool		column_null;
-	bool		shadow_null;
-	Datum		value = slot_getattr(row, import->column_attno, &column_null);
-	pg_uuid_t	tenant;
-	Plain		plain;
-	Plain		context;
+	int			shadow = import->shadow_attno - 1;
+	bool		no_value;
+	bool		no_counterpart;
+	Datum		value = slot_getattr(row, import->column_attno, &no_value);
+	Datum		counterpart = slot_getattr(row, import->shadow_attno, &no_counterpart);
 
-	(void) slot_getattr(row, import->shadow_attno, &shadow_null);
-	if (column_null || !shadow_null)
+	if (no_value && no_counterpart)
+		return false;
+	if (!no_counterpart && !import->locked)
 		return false;
 	if (look)
-		return true;
-	tenant = row_tenant(row, import);
-	row_context(row, import, &context);
-	plaintext(import, value, &plain);
-	values[import->shadow_attno - 1] =
-		PointerGetDatum(SecretSeal(&tenant, import->type, context.data, context.len, plain.data, plain.len,
-								   import->type == SECRET_CREDENTIAL ? secret_padding : data_padding));
-	isnull[import->shadow_attno - 1] = false;
-	PlainForget(&plain);
+		return no_value || no_counterpart || !is_counterpart(row, import, value, counterpart);
+	isnull[shadow] = no_value;
+	values[shadow] = no_value ? (Datum) 0 : seal_value(row, import, value);
 	return true;
 }

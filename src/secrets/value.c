@@ -36,6 +36,16 @@ PG_FUNCTION_INFO_V1(bulwark_decrypt_jsonb);
 /* --- arguments ----------------------------------------------------------------- */
 
 void
+ContextOfText(Plain *context, Datum value)
+{
+	PlainOfText(context, value, "the context");
+	if (context->len > CONTEXT_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a context has at most %d bytes", CONTEXT_MAX)));
+}
+
+void
 ContextOfArgument(Plain *context, FunctionCallInfo fcinfo, int n)
 {
 	if (PG_ARGISNULL(n))
@@ -43,11 +53,7 @@ ContextOfArgument(Plain *context, FunctionCallInfo fcinfo, int n)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("context must not be NULL"),
 				 errhint("Leave it out, or give the empty text, for none.")));
-	PlainOfText(context, PG_GETARG_DATUM(n), "the context");
-	if (context->len > CONTEXT_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a context has at most %d bytes", CONTEXT_MAX)));
+	ContextOfText(context, PG_GETARG_DATUM(n));
 }
 
 char *

@@ -43,6 +43,8 @@ extern bool KeptFunctionRuns(void);
 
 /* The context that an argument gives, as it is bound; 22004 for NULL. */
 extern void ContextOfArgument(Plain *context, FunctionCallInfo fcinfo, int n);
+/* The context that a text is; 22023 for one that is too long to be given again. */
+extern void ContextOfText(Plain *context, Datum value);
 /* 22023 unless the purpose is 1 to 1,000 bytes; palloc'd. */
 extern char *PurposeOfArgument(FunctionCallInfo fcinfo, int n);
 /* What an entry calls a value that has no name: the start of its SHA-256. */
