@@ -88,9 +88,32 @@ bulwark_encrypting(PG_FUNCTION_ARGS)
 
 /* --- statements ---------------------------------------------------------------------- */
 
-static char *
-qualified_name(Oid relid)
+BW_NORETURN static void
+refuse_gone(Oid relid)
 {
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("relation with OID %u does not exist", relid)));
+}
+
+/* Until the transaction's end; false: it is gone. */
+static bool
+try_lock(Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel = try_relation_open(relid, lockmode);
+
+	if (rel == NULL)
+		return false;
+	relation_close(rel, NoLock);
+	return true;
+}
+
+/* The name of a table that is locked, and so stays what it is. */
+static char *
+lock_and_name(Oid relid, LOCKMODE lockmode)
+{
+	if (!try_lock(relid, lockmode))
+		refuse_gone(relid);
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
@@ -135,7 +158,7 @@ import_pass(Import *import, List *tables)
 
 		if (!RewriteBegin(&pass, lfirst_oid(lc), false))
 			continue;
-		while (!pass.done)
+		while (!pass.done && try_lock(pass.relid, RowExclusiveLock))
 		{
 			ImportLookAt(import, pass.relid);
 			(void) RewriteBatch(&pass, import->batch, ImportRow, import, import->progress);
@@ -204,9 +227,11 @@ fingerprint(const Import *import)
 static bool
 has_trigger(const Import *import, Oid relid, bool *same)
 {
-	Relation	rel = relation_open(relid, AccessShareLock);
+	Relation	rel = try_relation_open(relid, AccessShareLock);
 	bool		found = false;
 
+	if (rel == NULL)
+		refuse_gone(relid);
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
@@ -225,15 +250,17 @@ has_trigger(const Import *import, Oid relid, bool *same)
 static void
 prepare(Import *import, Oid relid)
 {
-	char	   *name = qualified_name(relid);
+	char	   *name;
 	const char *type = import->type == SECRET_CREDENTIAL ? "secret" : import->type == SECRET_TEXT ? "encrypted_text" :
 		import->type == SECRET_BYTEA ? "encrypted_bytea" : "encrypted_jsonb";
 	bool		same;
+	bool		there = has_trigger(import, relid, &same);
 
-	if (has_trigger(import, relid, &same))
+	if (there && same)
+		return;
+	name = lock_and_name(relid, AccessExclusiveLock);
+	if (there)
 	{
-		if (same)
-			return;
 		define(psprintf("DROP TRIGGER %s ON %s", import->trigger, name));
 		define(psprintf("ALTER TABLE %s DROP COLUMN IF EXISTS %s", name, import->shadow));
 	}
@@ -257,6 +284,8 @@ find_tables(const Import *import, Oid relid, LOCKMODE lockmode)
 		Oid			table = lfirst_oid(lc);
 		char		kind = get_rel_relkind(table);
 
+		if (kind == '\0')
+			continue;
 		if (table != relid && !get_rel_relispartition(table))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -294,13 +323,12 @@ require_trigger(const Import *import, Oid relid)
 static List *
 finish(Import *import, Oid relid)
 {
-	char	   *name = qualified_name(relid);
+	char	   *name = lock_and_name(relid, AccessExclusiveLock);
 	const char *column = quote_identifier(import->column);
 	const char *shadow = import->shadow;
 	List	   *tables;
 	ListCell   *lc;
 
-	LockRelationOid(relid, AccessExclusiveLock);
 	tables = find_tables(import, relid, AccessExclusiveLock);
 	require_trigger(import, relid);
 	import->locked = true;
@@ -315,6 +343,7 @@ finish(Import *import, Oid relid)
 									name, column, format_type_be_qualified(get_atttype(relid, get_attnum(relid, import->shadow))),
 									shadow, shadow));
 	AuditAdmin(import->progress->command, "relation", name, NULL, "column", import->column, NULL);
+	import->name = MemoryContextStrdup(import->lasting, name);
 	return tables;
 }
 
@@ -378,9 +407,7 @@ check_caller(FunctionCallInfo fcinfo, Oid relid, const char *name)
 	Oid			user = GetUserId();
 
 	if (get_rel_relkind(relid) == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		refuse_gone(relid);
 	if (!superuser_arg(user) && !(HasClusterRole(user, ROLE_KEYS) && BW_OWNS_RELATION(relid, user)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -465,7 +492,7 @@ import_column(FunctionCallInfo fcinfo, int n, Oid relid, Import *import, const c
 	PG_END_TRY();
 	if (residue.hits > 0 || residue.bare > 0)
 		ereport(WARNING,
-				(errmsg("values of column \"%s\" are still found in the files of \"%s\"", import->column, get_rel_name(relid)),
+				(errmsg("values of column \"%s\" are still found in the files of %s", import->column, import->name),
 				 errdetail(INT64_FORMAT " pages hold one of %d samples, perhaps in another column; " INT64_FORMAT " values are not encrypted.",
 						   residue.hits, residue.samples, residue.bare)));
 	SPI_finish();

@@ -45,6 +45,7 @@ typedef struct Import
 	MemoryContext work;
 	Progress   *progress;
 	int64		rows;			/* in the end: that were written */
+	char	   *name;			/* in the end: of the table */
 	ResidueSamples *samples;
 	bool		locked;			/* nobody writes any more: every counterpart is opened and compared */
 
@@ -64,7 +65,7 @@ typedef struct Import
 } Import;
 
 /* --- import_row.c: the values of rows ------------------------------------------------ */
-/* A column's number; 42703 if there is none. */
+/* A column's number; 42703 if there is none, 42P01 if there is no such table. */
 extern AttrNumber ImportColumn(Oid relid, const char *name);
 /* What is where in this table: partitions may order their columns otherwise. */
 extern void ImportLookAt(Import *import, Oid table);

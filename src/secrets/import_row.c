@@ -17,11 +17,16 @@ AttrNumber
 ImportColumn(Oid relid, const char *name)
 {
 	AttrNumber	attno = get_attnum(relid, name);
+	char	   *table = get_rel_name(relid);
 
+	if (table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
 	if (attno <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of \"%s\" does not exist", name, get_rel_name(relid))));
+				 errmsg("column \"%s\" of \"%s\" does not exist", name, table)));
 	return attno;
 }
 

@@ -256,6 +256,14 @@ check_caller(FunctionCallInfo fcinfo)
 	PreventCommandDuringRecovery("CALL bulwark.reencrypt()");
 }
 
+BW_NORETURN static void
+refuse_gone(Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("relation with OID %u does not exist", relid)));
+}
+
 /* The tables of a relation that hold values, in a context that outlives transactions. */
 static List *
 find_tables(Oid relid)
@@ -272,10 +280,16 @@ find_tables(Oid relid)
 			tables = lappend_oid(tables, table);
 	}
 	if (tables == NIL)
+	{
+		char	   *name = get_rel_name(relid);
+
+		if (name == NULL)
+			refuse_gone(relid);
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" has no encrypted column", get_rel_name(relid)),
+				 errmsg("\"%s\" has no encrypted column", name),
 				 errdetail("Columns of the types secret, encrypted_text, encrypted_bytea and encrypted_jsonb are.")));
+	}
 	return tables;
 }
 
@@ -324,9 +338,7 @@ bulwark_reencrypt(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch must be 1 to %d rows, not %d", BATCH_MAX, batch)));
 	if (get_rel_relkind(relid) == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		refuse_gone(relid);
 	KeyringRequire();
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);

@@ -143,13 +143,15 @@ void
 ResidueScan(const ResidueSamples *samples, Oid relid, const char *column, Residue *residue)
 {
 	Relation	rel = try_relation_open(relid, AccessShareLock);
-	AttrNumber	attno = get_attnum(relid, column);
+	AttrNumber	attno;
 	ListCell   *lc;
 
 	residue->samples = samples->n;
 	if (rel == NULL)
 		return;
-	if (attno > 0)
+	attno = get_attnum(relid, column);
+	/* it is not locked any more, so the column may have become another */
+	if (attno > 0 && SecretColumnType(get_atttype(relid, attno)) != 0)
 		residue->bare += count_bare(rel, attno);
 	scan_pages(samples, relid, residue);
 	if (OidIsValid(rel->rd_rel->reltoastrelid))

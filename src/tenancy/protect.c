@@ -362,6 +362,10 @@ bulwark_protect(PG_FUNCTION_ARGS)
 	require_table(p->relid);
 	RequireRights(p->relid);
 	resource = PG_ARGISNULL(5) ? get_rel_name(p->relid) : text_to_cstring(PG_GETARG_TEXT_PP(5));
+	if (resource == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", p->relid)));
 	if (strlen(resource) >= sizeof(p->resource))
 		bad_argument("the name of a resource is too long", "It has at most 127 bytes.");
 	strlcpy(p->resource, resource, sizeof(p->resource));

@@ -126,5 +126,34 @@ sql('ALTER TABLE kept DROP COLUMN bulwark_encrypting_4');
 sql(q{CALL bulwark.encrypt_column('kept', 'v', context_column => 'c')});
 is(acting('a', "SELECT count(*) FROM kept WHERE bulwark.decrypt_text(v, c) = 'value ' || id"), 100, 'and is encrypted by the next call');
 
+# --- S20: the table goes, or a partition -------------------------------------------------------------
+
+sub dropped_during
+{
+	my ($table, $what) = @_;
+	return during("encrypt_column('$table', 'v', tenant_id => '$tenant{a}', batch => 10)", sub {
+		begin($other, "BEGIN; DROP TABLE $what;");
+		waits($other, 'relation') or die 'the drop never waited for the batch';
+		session_say($gate, 'SELECT pg_advisory_unlock(63);');
+		waits($run, 'relation') or die 'the call never waited for the drop';
+		session_say($other, 'COMMIT;');
+	});
+}
+
+sql("CREATE TABLE gone (id int PRIMARY KEY, v text, $gated); INSERT INTO gone $hundred");
+like(dropped_during('gone', 'gone'), qr/ERROR:  42P01: relation with OID \d+ does not exist/, 'S20: a table that is dropped while a batch is made');
+sql("CREATE TABLE gone (id int PRIMARY KEY, v text, $gated); INSERT INTO gone $hundred");
+like(during("encrypt_column('gone', 'v', tenant_id => '$tenant{a}', batch => 10)", sub {
+	session_say($other, 'BEGIN; SELECT count(*) FROM gone;');
+	session_say($gate, 'SELECT pg_advisory_unlock(63);');
+	waits($run, 'relation') or die 'the call never waited for the table';
+	session_say($other, 'DROP TABLE gone; COMMIT;');
+}), qr/ERROR:  42P01: relation with OID \d+ does not exist/, 'S20: ... and while the call waits for it');
+sql("CREATE TABLE left_over (id int, v text, $gated) PARTITION BY RANGE (id); CREATE TABLE left_over_1 PARTITION OF left_over FOR VALUES FROM (0) TO (100); CREATE TABLE left_over_2 PARTITION OF left_over FOR VALUES FROM (100) TO (200)");
+sql("INSERT INTO left_over $hundred");
+like(dropped_during('left_over', 'left_over_1'), qr/"values_not_encrypted": 0/, 'S20: a partition that is dropped stops nothing');
+is(acting('a', 'SELECT bulwark.decrypt_text(v) FROM left_over'), 'value 100', 'the rest is encrypted');
+unlike(slurp_file($node->logfile), qr/terminated by signal/, 'S20: no process has ended');
+
 session_end($_) for $gate, $run, $other;
 done_testing();
