@@ -115,6 +115,36 @@ as_text(const Import *import, Datum value)
 	return result;
 }
 
+/* A text as a document, in the form that encrypt_jsonb() gives it; what is none is not quoted. */
+static Datum
+as_document(const Import *import, Datum value)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *json = TextDatumGetCString(value);
+	Jsonb	   *volatile document = NULL;
+
+	PG_TRY();
+	{
+		document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
+	}
+	PG_CATCH();
+	{
+		/* the parser's error quotes what it read; others pass */
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("a value of the column is no document"),
+				 errdetail("It is one of column \"%s\" of \"%s\", and not shown.", import->column, get_rel_name(import->table)),
+				 errhint("Encrypt the column as encrypted_text, or mend its values first.")));
+	}
+	PG_END_TRY();
+	bw_wipe(json, strlen(json));
+	return CStringGetTextDatum(JsonbToCString(NULL, &document->root, VARSIZE(document)));
+}
+
 /* The plaintext of a value of the column. */
 static void
 plaintext(const Import *import, Datum value, Plain *plain)
@@ -124,12 +154,7 @@ plaintext(const Import *import, Datum value, Plain *plain)
 	else if (import->type != SECRET_BYTEA && import->column_type != TEXTOID && import->column_type != VARCHAROID)
 		value = as_text(import, value);
 	if (import->type == SECRET_JSONB)
-	{
-		/* in the form that encrypt_jsonb() gives it */
-		Jsonb	   *document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(value))));
-
-		value = CStringGetTextDatum(JsonbToCString(NULL, &document->root, VARSIZE(document)));
-	}
+		value = as_document(import, value);
 	if (import->type == SECRET_BYTEA)
 		PlainOfBytes(plain, value);
 	else

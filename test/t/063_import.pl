@@ -126,6 +126,21 @@ sql('ALTER TABLE kept DROP COLUMN bulwark_encrypting_4');
 sql(q{CALL bulwark.encrypt_column('kept', 'v', context_column => 'c')});
 is(acting('a', "SELECT count(*) FROM kept WHERE bulwark.decrypt_text(v, c) = 'value ' || id"), 100, 'and is encrypted by the next call');
 
+# --- S6: a value that is no document ------------------------------------------------------------------
+
+my $dictionary = 'canary' . unpack('H*', random_bytes(8)) =~ tr/0-9/g-p/r;
+sql("CREATE EXTENSION pgcrypto; CREATE TABLE documents (id int PRIMARY KEY, v text, p bytea); INSERT INTO documents (id, v) VALUES (1, '{}'), (2, '{\"a\": $dictionary');"
+	. "UPDATE documents SET p = pgp_sym_encrypt(v, 'pass phrase'); CREATE TABLE documents_before AS SELECT * FROM documents");
+my $before = -s $node->logfile;
+for my $call (q{encrypt_column('documents', 'v', 'bulwark.encrypted_jsonb'}, q{secrets_import_pgp('documents', 'p', 'pass phrase', 'bulwark.encrypted_jsonb'})
+{
+	my ($ret, $out, $error) = $node->psql('postgres', "CALL bulwark.$call, tenant_id => '$tenant{a}')");
+	like($error, qr/ERROR:  a value of the column is no document\nDETAIL:  It is one of column "[vp]" of "documents", and not shown\./, 'a value that is no document is refused');
+	unlike($error, qr/$dictionary/, 'S6: the answer does not quote it');
+}
+unlike(slurp_file($node->logfile, $before), qr/$dictionary/, 'S6: nor does the log');
+is(sql('SELECT count(*) FROM documents JOIN documents_before USING (id, v, p)'), 2, 'S20: the columns are as they were');
+
 # --- S20: the table goes, or a partition -------------------------------------------------------------
 
 sub dropped_during
