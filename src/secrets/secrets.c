@@ -21,4 +21,5 @@ SecretsInit(void)
 	BoxInit();
 	DerivedInit();
 	LeakInit();
+	CopyLineInit();
 }

@@ -148,9 +148,10 @@ extern void SecretMeter(SecretOperation operation, const pg_uuid_t *credential_i
 extern void DerivedRefuse(void);
 extern void DerivedInit(void);
 
-/* --- value.c, box.c, leak.c ------------------------------------------------------  */
+/* --- value.c, box.c, leak.c, copy_line.c ------------------------------------------  */
 extern void ValueInit(void);
 extern void BoxInit(void);
 extern void LeakInit(void);
+extern void CopyLineInit(void);
 
 #endif							/* BULWARK_SECRETS_H */

@@ -142,6 +142,21 @@ for my $case (
 my (undef, $copy) = say_all('COPY kept (id, s) FROM stdin;', "copied\t" . canary('COPY'), '\.');
 like($copy, qr/not an encrypted value.*COPY kept, line 1, column s: "\(not shown\)"/s, 'COPY of a plaintext is refused, and does not quote it');
 unlike($copy, qr/\Q$canary{COPY}\E/, 'S6: nowhere');
+# a line that does not fit the columns: no type sees the value
+for my $case (
+	[ 'COPY with a column too many', 'COPY kept (id, s) FROM stdin;', "copied\t%s\tmore", 'extra data after last expected column' ],
+	[ 'COPY with a column too few', 'COPY kept (id, x, s) FROM stdin;', "%s\t\\\\x00", 'missing data for column "s"' ],
+	[ 'COPY of lines of CSV', 'COPY kept (id, s) FROM stdin (FORMAT csv);', qq{"a","%s"\n"b","c","d"}, 'not an encrypted value' ],
+	[ 'COPY of a field of CSV that does not end', 'COPY kept (id, s) FROM stdin (FORMAT csv);', qq{a,"b"\n,"c\n%s}, 'extra data' ],
+	[ 'COPY with a header that is none', 'COPY kept (id, s) FROM stdin (HEADER match);', "id\t%s", 'the first line does not have the names of the columns' ])
+{
+	my ($way, $statement, $line, $error) = @$case;
+	(undef, $copy) = say_all($statement, sprintf($line, canary($way)), '\.');
+	like($copy, qr/ERROR:  \Q$error\E.*COPY kept, line \d+.*"\(not shown\)"/s, "$way is refused");
+	unlike($copy, qr/\Q$canary{$way}\E/, "S6: $way: the server's answer does not quote it");
+}
+(undef, $copy) = say_all('CREATE TEMP TABLE ordinary (a int);', 'COPY ordinary FROM stdin;', "1\t2", '\.');
+like($copy, qr/COPY ordinary, line 1: "1\t2"/, 'COPY into a table without an encrypted column quotes the line as ever');
 
 my $script = private_file('bound.sql', <<"SQL");
 BEGIN;
