@@ -227,6 +227,9 @@ FROM (SELECT string_agg(substr(pool, 1 + floor(random() * length(pool))::int, 1)
 	generate_series(1, 1000) GROUP BY n) r (t);
 SELECT se_attempt($$SELECT bulwark.blind_index('e' || repeat(U&'\0301\0323', 127), 'c') IS NOT NULL$$), se_attempt($$SELECT bulwark.blind_index('e' || repeat(U&'\0301\0323', 128), 'c')$$),
 	se_attempt($$SELECT bulwark.blind_index(repeat(U&'\0301', 25000) || repeat(U&'\0323', 25000), 'c')$$);
+-- S11: characters that do not stay as they are and do not combine with those before are text as any other, however many in a row
+SELECT to_hex(ascii(c)) AS c, bool_and(bulwark.blind_index(repeat(c, n), 'c') = bulwark.blind_index(normalize(repeat(c, n), NFC), 'c')) AS same
+FROM unnest(ARRAY[U&'\F900', U&'\212B', U&'\0958', U&'\FB1D', U&'\+01D15E', U&'\AC01', U&'\0374', U&'\037E']) c, unnest(ARRAY[255, 256, 257, 300, 1000]) n GROUP BY c ORDER BY ascii(c);
 -- S17: it can be cancelled
 SET LOCAL statement_timeout = '200ms';
 SAVEPOINT s;

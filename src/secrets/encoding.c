@@ -109,20 +109,37 @@ PlainOfText(Plain *plain, Datum argument, const char *what)
 #define PIECE_MAX	256
 #define HIGH_MARK	0x0360		/* of combining class 234, and itself no part of another */
 
+/* The first character of what a character decomposes to, itself if it does not. */
+static pg_wchar
+first_of(pg_wchar c)
+{
+	const pg_wchar text[] = {c, 0};
+	pg_wchar   *decomposed = unicode_normalize(UNICODE_NFD, text);
+	pg_wchar	first = decomposed[0];
+
+	for (pg_wchar *p = decomposed; *p != 0; p++)
+		bw_wipe(p, sizeof(*p));
+	pfree(decomposed);
+	return first;
+}
+
 /*
- * Does nothing before the character compose with it, or change places with it?  It is a
- * starter and stays as it is: the quick check refuses a mark of a lower class behind
- * one of class 234, and does not vouch for what may compose.  Marks of that class and
- * above are in two blocks.
+ * Does nothing before the character compose with it, or change places with it?  The
+ * first character that it decomposes to is a starter then, and nothing that may compose:
+ * the quick check refuses a mark of a lower class behind one of class 234, and does not
+ * vouch for what may compose.  Marks of that class and above are in two blocks.
  */
 static bool
 begins_piece(pg_wchar c)
 {
-	const pg_wchar pair[] = {HIGH_MARK, c, 0};
+	pg_wchar	pair[] = {HIGH_MARK, c, 0};
 
+	if (c < 0x80)
+		return true;
+	pair[1] = c = first_of(c);
 	if ((c >= 0x0300 && c <= 0x036F) || (c >= 0x1DC0 && c <= 0x1DFF))
 		return false;
-	return c < 0x80 || unicode_is_normalized_quickcheck(UNICODE_NFC, pair) == UNICODE_NORM_QC_YES;
+	return unicode_is_normalized_quickcheck(UNICODE_NFC, pair) == UNICODE_NORM_QC_YES;
 }
 
 /* Where the piece that begins at start ends; left: from start on. */
