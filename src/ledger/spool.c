@@ -460,7 +460,7 @@ LedgerSpoolAndWait(const Entry *entry)
 	if (ticket == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the ledger's spool is full"),
+				 errmsg("the spool of the ledger is full"),
 				 errhint("Raise bulwark.ledger_spool_size, and see the server log for what keeps the ledger's worker.")));
 	(void) SealRequest(&slot, &request, &failures);
 

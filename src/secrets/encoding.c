@@ -19,7 +19,7 @@ refuse_encoding(const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-			 errmsg("%s cannot be converted between UTF-8 and %s, the database's encoding",
+			 errmsg("%s cannot be converted between UTF-8 and %s, the encoding of the database",
 					what, GetDatabaseEncodingName()),
 			 errdetail("It is not shown.")));
 }

@@ -339,7 +339,7 @@ JwkParse(Jsonb *jwk, uint32 algorithms, const uint8 *secret, Size secret_len)
 	key->jwk = jwk;
 	key->kid = string_member(jwk, "kid");
 	if (key->kid && strlen(key->kid) > JOSE_MAX_KID)
-		JWK_ERROR(errmsg("the key's \"kid\" is longer than %d bytes", JOSE_MAX_KID));
+		JWK_ERROR(errmsg("the \"kid\" of the key is longer than %d bytes", JOSE_MAX_KID));
 	key->algorithms = algorithms & fitting_algorithms(kty, curve);
 	if (alg)
 		key->algorithms &= algorithm ? algorithm->bit : 0;

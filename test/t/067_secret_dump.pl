@@ -116,7 +116,7 @@ $node->safe_psql('postgres', q{CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE
 bulwark_create($node, 'bytes');
 $node->safe_psql('bytes', $tenant);
 $node->psql('bytes', "BEGIN;\n$acting\nSELECT bulwark.encrypt_text(E'canary \\xe9');", stderr => \$err);
-like($err, qr/the plaintext cannot be converted between UTF-8 and SQL_ASCII/, 'S11: SQL_ASCII: what is not UTF-8 is refused');
+like($err, qr/the plaintext cannot be converted between UTF-8 and SQL_ASCII, the encoding of the database$/m, 'S11: SQL_ASCII: what is not UTF-8 is refused');
 unlike($err, qr/canary.*cannot/, 'and the message does not show it');
 
 done_testing();
