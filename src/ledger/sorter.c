@@ -15,17 +15,21 @@
 #define LEAST_ITEMS	4096
 #define KEY_LEN		16
 
-/* An entry without its manifest, which one in a transaction has. */
-typedef struct Plain
+/*
+ * Entries of a transaction that follow one another, as those of one statement do, with
+ * ids that do; only the last one may have a manifest.
+ */
+typedef struct Run
 {
 	uint32		incarnation;
-	uint32		sequence;
+	uint32		sequence;		/* of the first */
 	uint64		xid;
-	uint64		entry_id;
-	uint8		hash[BW_SHA256_LEN];
-	uint32		kind;
+	uint64		entry_id;		/* of the first */
+	Size		first;			/* of hashes */
+	uint32		count;
+	uint32		kind;			/* of the last */
 	uint32		manifest;		/* which */
-} Plain;
+} Run;
 
 typedef struct Manifest
 {
@@ -47,33 +51,203 @@ typedef struct SortRow
 
 struct Sorter
 {
-	Size		n;
-	Size		next;
-	Size		cap;
+	Run		   *runs;
+	Size		nruns;
+	Size		run_cap;
+	uint8		(*hashes)[BW_SHA256_LEN];
+	Size		nhashes;
+	Size		hash_cap;
+	Manifest   *manifests;
 	Size		nmanifests;
 	Size		manifest_cap;
 	bool		sorted;			/* no more is added */
 	bool		in_order;		/* as they were added */
-	Plain	   *items;
-	Plain	  **order;			/* NULL: as they are */
-	Manifest   *manifests;
+	Size		run;			/* what is given next: the run, ... */
+	uint32		at;				/* ... and which of it */
 	Tuplesortstate *spilled;
 	struct varlena *last;		/* what the sort gave last */
 };
 
-Sorter *
-SorterBegin(void)
-{
-	Sorter	   *sorter = palloc0(sizeof(Sorter));
+/* --- in memory --------------------------------------------------------------------------- */
 
-	sorter->in_order = true;
-	return sorter;
+static Manifest
+manifest_of(const SealItem *item)
+{
+	Manifest	manifest = {item->first, item->count};
+
+	memcpy(manifest.digest, item->digest, BW_SHA256_LEN);
+	return manifest;
+}
+
+static void
+put_manifest(SealItem *item, const Manifest *manifest)
+{
+	item->first = manifest->first;
+	item->count = manifest->count;
+	memcpy(item->digest, manifest->digest, BW_SHA256_LEN);
+}
+
+static inline int
+compare(const Run *a, const Run *b)
+{
+	if (a->incarnation != b->incarnation)
+		return a->incarnation < b->incarnation ? -1 : 1;
+	if (a->xid != b->xid)
+		return a->xid < b->xid ? -1 : 1;
+	return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
+}
+
+#define ST_SORT sort_runs
+#define ST_ELEMENT_TYPE Run
+#define ST_COMPARE(a, b) compare(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* An array of so many items of that size, with room for one more. */
+static void *
+room_for_one(void *array, Size n, Size *cap, Size size)
+{
+	if (n < *cap)
+		return array;
+	*cap = Max(LEAST_ITEMS, 2 * *cap);
+	return array == NULL ? palloc(*cap * size) : repalloc_huge(array, *cap * size);
+}
+
+static bool
+memory_is_full(const Sorter *sorter)
+{
+	Size		used = sorter->nhashes * BW_SHA256_LEN + sorter->nruns * sizeof(Run) + sorter->nmanifests * sizeof(Manifest);
+
+	return sorter->nhashes >= LEAST_ITEMS && used > (Size) maintenance_work_mem * 1024;
+}
+
+static bool
+follows(const Run *run, const SealItem *item)
+{
+	return run->kind == SEAL_PLAIN && run->xid == item->xid && run->incarnation == item->incarnation &&
+		(uint64) run->sequence + run->count == item->sequence && run->entry_id + run->count == item->entry_id;
+}
+
+static void
+add_run(Sorter *sorter, const Run *run)
+{
+	sorter->runs = room_for_one(sorter->runs, sorter->nruns, &sorter->run_cap, sizeof(Run));
+	if (sorter->nruns > 0 && compare(&sorter->runs[sorter->nruns - 1], run) > 0)
+		sorter->in_order = false;
+	sorter->runs[sorter->nruns++] = *run;
+}
+
+static void
+keep(Sorter *sorter, const SealItem *item)
+{
+	Run		   *run = sorter->nruns > 0 ? &sorter->runs[sorter->nruns - 1] : NULL;
+
+	if (run == NULL || !follows(run, item))
+	{
+		add_run(sorter, &(Run) {item->incarnation, item->sequence, item->xid, item->entry_id, sorter->nhashes});
+		run = &sorter->runs[sorter->nruns - 1];
+	}
+	sorter->hashes = room_for_one(sorter->hashes, sorter->nhashes, &sorter->hash_cap, BW_SHA256_LEN);
+	memcpy(sorter->hashes[sorter->nhashes++], item->hash, BW_SHA256_LEN);
+	run->count++;
+	run->kind = item->kind;
+	if (item->kind == SEAL_MANIFEST)
+	{
+		sorter->manifests = room_for_one(sorter->manifests, sorter->nmanifests, &sorter->manifest_cap, sizeof(Manifest));
+		run->manifest = (uint32) sorter->nmanifests;
+		sorter->manifests[sorter->nmanifests++] = manifest_of(item);
+	}
+}
+
+/* The next entry in the order of the runs. */
+static bool
+next_kept(Sorter *sorter, SealItem *item)
+{
+	const Run  *run;
+
+	if (sorter->run == sorter->nruns)
+		return false;
+	run = &sorter->runs[sorter->run];
+	item->incarnation = run->incarnation;
+	item->sequence = run->sequence + sorter->at;
+	item->xid = run->xid;
+	item->entry_id = run->entry_id + sorter->at;
+	memcpy(item->hash, sorter->hashes[run->first + sorter->at], BW_SHA256_LEN);
+	item->kind = SEAL_PLAIN;
+	if (++sorter->at == run->count)
+	{
+		item->kind = run->kind;
+		if (item->kind == SEAL_MANIFEST)
+			put_manifest(item, &sorter->manifests[run->manifest]);
+		sorter->run++;
+		sorter->at = 0;
+	}
+	return true;
+}
+
+static bool
+overlap(const Run *a, const Run *b)
+{
+	return a->incarnation == b->incarnation && a->xid == b->xid && b->sequence < (uint64) a->sequence + a->count;
+}
+
+/* Runs of one entry each. */
+static void
+split(Sorter *sorter)
+{
+	Sorter		single = {.in_order = true};
+
+	for (Size i = 0; i < sorter->nruns; i++)
+	{
+		const Run  *run = &sorter->runs[i];
+
+		for (uint32 at = 0; at < run->count; at++)
+			add_run(&single, &(Run) {run->incarnation, run->sequence + at, run->xid, run->entry_id + at, run->first + at, 1,
+					at + 1 == run->count ? run->kind : SEAL_PLAIN, run->manifest});
+	}
+	pfree(sorter->runs);
+	sorter->runs = single.runs;
+	sorter->nruns = single.nruns;
+}
+
+static void
+sort_kept(Sorter *sorter)
+{
+	bool		overlapping = false;
+
+	if (sorter->nruns == 0)
+		return;
+	if (!sorter->in_order)
+		sort_runs(sorter->runs, sorter->nruns);
+	/* entries that are there twice come one after the other */
+	for (Size i = 1; i < sorter->nruns && !overlapping; i++)
+		overlapping = overlap(&sorter->runs[i - 1], &sorter->runs[i]);
+	if (overlapping)
+	{
+		split(sorter);
+		sort_runs(sorter->runs, sorter->nruns);
+	}
+}
+
+static void
+free_kept(Sorter *sorter)
+{
+	if (sorter->runs != NULL)
+		pfree(sorter->runs);
+	if (sorter->hashes != NULL)
+		pfree(sorter->hashes);
+	if (sorter->manifests != NULL)
+		pfree(sorter->manifests);
+	sorter->runs = NULL;
+	sorter->hashes = NULL;
+	sorter->manifests = NULL;
 }
 
 /* --- more than memory has room for ------------------------------------------------- */
 
 static void
-spill(Sorter *sorter, const Plain *item, const Manifest *manifest)
+spill(Sorter *sorter, const SealItem *item)
 {
 	SortRow		row = {{0}};
 	bw_writer	w = {row.key, sizeof(row.key)};
@@ -86,23 +260,20 @@ spill(Sorter *sorter, const Plain *item, const Manifest *manifest)
 	row.entry_id = item->entry_id;
 	memcpy(row.hash, item->hash, BW_SHA256_LEN);
 	if (item->kind == SEAL_MANIFEST)
-		row.manifest = *manifest;
+		row.manifest = manifest_of(item);
 	tuplesort_putdatum(sorter->spilled, PointerGetDatum(&row), false);
 }
 
 static void
 begin_spilling(Sorter *sorter)
 {
+	SealItem	item;
+
 	sorter->spilled = tuplesort_begin_datum(BYTEAOID, ByteaLessOperator, InvalidOid, false,
 											maintenance_work_mem, NULL, TUPLESORT_NONE);
-	for (Size i = 0; i < sorter->n; i++)
-		spill(sorter, &sorter->items[i], &sorter->manifests[sorter->items[i].manifest]);
-	pfree(sorter->items);
-	if (sorter->manifests != NULL)
-		pfree(sorter->manifests);
-	sorter->items = NULL;
-	sorter->manifests = NULL;
-	sorter->n = 0;
+	while (next_kept(sorter, &item))
+		spill(sorter, &item);
+	free_kept(sorter);
 }
 
 static bool
@@ -128,132 +299,44 @@ next_spilled(Sorter *sorter, SealItem *item)
 	item->entry_id = row->entry_id;
 	memcpy(item->hash, row->hash, BW_SHA256_LEN);
 	if (item->kind == SEAL_MANIFEST)
-	{
-		item->first = row->manifest.first;
-		item->count = row->manifest.count;
-		memcpy(item->digest, row->manifest.digest, BW_SHA256_LEN);
-	}
+		put_manifest(item, &row->manifest);
 	return true;
 }
 
-/* --- in memory --------------------------------------------------------------------------- */
+/* --- all of them -------------------------------------------------------------------------- */
 
-static inline int
-compare(const Plain *a, const Plain *b)
+Sorter *
+SorterBegin(void)
 {
-	if (a->incarnation != b->incarnation)
-		return a->incarnation < b->incarnation ? -1 : 1;
-	if (a->xid != b->xid)
-		return a->xid < b->xid ? -1 : 1;
-	return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
-}
+	Sorter	   *sorter = palloc0(sizeof(Sorter));
 
-typedef Plain *PlainRef;
-#define ST_SORT sort_plain
-#define ST_ELEMENT_TYPE PlainRef
-#define ST_COMPARE(a, b) compare(*(a), *(b))
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
-/* An array of items of that size, twice as large as it was. */
-static void *
-grown(void *array, Size *cap, Size size)
-{
-	*cap = Max(LEAST_ITEMS, 2 * *cap);
-	return array == NULL ? palloc(*cap * size) : repalloc_huge(array, *cap * size);
-}
-
-static bool
-memory_is_full(const Sorter *sorter)
-{
-	Size		item = sizeof(Plain) + (sorter->in_order ? 0 : sizeof(Plain *));
-	Size		used = sorter->n * item + sorter->nmanifests * sizeof(Manifest);
-
-	return sorter->n >= LEAST_ITEMS && used > (Size) maintenance_work_mem * 1024;
+	sorter->in_order = true;
+	return sorter;
 }
 
 void
 SorterAdd(Sorter *sorter, const SealItem *item)
 {
-	Plain		plain = {item->incarnation, item->sequence, item->xid, item->entry_id};
-	Manifest	manifest;
-
-	memcpy(plain.hash, item->hash, BW_SHA256_LEN);
-	plain.kind = item->kind;
-	if (item->kind == SEAL_MANIFEST)
-	{
-		manifest.first = item->first;
-		manifest.count = item->count;
-		memcpy(manifest.digest, item->digest, BW_SHA256_LEN);
-	}
 	if (sorter->spilled == NULL && memory_is_full(sorter))
 		begin_spilling(sorter);
 	if (sorter->spilled != NULL)
-	{
-		spill(sorter, &plain, &manifest);
-		return;
-	}
-
-	if (sorter->n == sorter->cap)
-		sorter->items = grown(sorter->items, &sorter->cap, sizeof(Plain));
-	if (item->kind == SEAL_MANIFEST)
-	{
-		if (sorter->nmanifests == sorter->manifest_cap)
-			sorter->manifests = grown(sorter->manifests, &sorter->manifest_cap, sizeof(Manifest));
-		plain.manifest = (uint32) sorter->nmanifests;
-		sorter->manifests[sorter->nmanifests++] = manifest;
-	}
-	if (sorter->n > 0 && compare(&sorter->items[sorter->n - 1], &plain) > 0)
-		sorter->in_order = false;
-	sorter->items[sorter->n++] = plain;
-}
-
-static void
-finish(Sorter *sorter)
-{
-	sorter->sorted = true;
-	if (sorter->spilled != NULL)
-	{
-		tuplesort_performsort(sorter->spilled);
-		return;
-	}
-	if (sorter->n == 0 || sorter->in_order)
-		return;
-	sorter->order = MemoryContextAllocHuge(CurrentMemoryContext, sorter->n * sizeof(Plain *));
-	for (Size i = 0; i < sorter->n; i++)
-		sorter->order[i] = &sorter->items[i];
-	sort_plain(sorter->order, sorter->n);
+		spill(sorter, item);
+	else
+		keep(sorter, item);
 }
 
 bool
 SorterNext(Sorter *sorter, SealItem *item)
 {
-	const Plain *plain;
-
 	if (!sorter->sorted)
-		finish(sorter);
-	if (sorter->spilled != NULL)
-		return next_spilled(sorter, item);
-	if (sorter->next == sorter->n)
-		return false;
-	plain = sorter->order != NULL ? sorter->order[sorter->next] : &sorter->items[sorter->next];
-	sorter->next++;
-	item->incarnation = plain->incarnation;
-	item->sequence = plain->sequence;
-	item->xid = plain->xid;
-	item->entry_id = plain->entry_id;
-	item->kind = plain->kind;
-	memcpy(item->hash, plain->hash, BW_SHA256_LEN);
-	if (plain->kind == SEAL_MANIFEST)
 	{
-		const Manifest *manifest = &sorter->manifests[plain->manifest];
-
-		item->first = manifest->first;
-		item->count = manifest->count;
-		memcpy(item->digest, manifest->digest, BW_SHA256_LEN);
+		sorter->sorted = true;
+		if (sorter->spilled != NULL)
+			tuplesort_performsort(sorter->spilled);
+		else
+			sort_kept(sorter);
 	}
-	return true;
+	return sorter->spilled != NULL ? next_spilled(sorter, item) : next_kept(sorter, item);
 }
 
 void
@@ -261,11 +344,6 @@ SorterEnd(Sorter *sorter)
 {
 	if (sorter->spilled != NULL)
 		tuplesort_end(sorter->spilled);
-	if (sorter->items != NULL)
-		pfree(sorter->items);
-	if (sorter->manifests != NULL)
-		pfree(sorter->manifests);
-	if (sorter->order != NULL)
-		pfree(sorter->order);
+	free_kept(sorter);
 	pfree(sorter);
 }

@@ -207,6 +207,24 @@ ok(wait_for('SELECT pending = 0 FROM bulwark.ledger_status()'), 'L17: with room 
 whole('L17: and all is whole after a full disk');
 session_end($there);
 
+# More than maintenance_work_mem has room for, of transactions that are in one another's way.
+$from = -s $node->logfile;
+$node->append_conf('postgresql.conf', "maintenance_work_mem = '1MB'\nlog_temp_files = 0\nbulwark.max_workers = 0");
+$node->reload;
+ok(wait_for($no_worker), 'no worker is left');
+my $apart = session_start($node, 'postgres');
+session_say($apart, "BEGIN; INSERT INTO t SELECT n, 'm' FROM generate_series(1000000, 1020000) n;");
+sql("INSERT INTO t SELECT n, 'm' FROM generate_series(1030000, 1050000) n");
+session_say($apart, "INSERT INTO t SELECT n, 'm' FROM generate_series(1060000, 1080000) n; COMMIT;");
+session_end($apart);
+$node->append_conf('postgresql.conf', 'bulwark.max_workers = 4');
+$node->reload;
+whole('many at once, of transactions that wrote in turn: the ledger is whole');
+ok(wait_for_log(qr/temporary file: .*pgsql_tmp/, $from), 'they were sorted on disk');
+$node->append_conf('postgresql.conf', "maintenance_work_mem = '64MB'\nlog_temp_files = -1");
+$node->reload;
+sql('DELETE FROM t WHERE id >= 1000000');
+
 # --- databases ------------------------------------------------------------------------------------
 sql('CREATE DATABASE other');
 bulwark_create($node, 'other');
