@@ -5,7 +5,7 @@
  *
  * What is outside the database cannot be brought back by a rollback.  So a transaction
  * of several statements only makes the request: once it is committed, a worker carries
- * it out, or a later call.  A statement in autocommit does both.  The act is on the
+ * it out, or a later call.  A SELECT in autocommit does both.  The act is on the
  * record, on disk, before the first component goes; and when one has gone, every back
  * end forgets all keys at once, whatever becomes of the transaction.  A failure half-way
  * leaves a tenant whose keys are of no use, and a request that is committed is taken up
@@ -326,7 +326,12 @@ bulwark_tenant_key_destroy(PG_FUNCTION_ARGS)
 	if (state == REQUEST_DONE)
 		PG_RETURN_DATUM(done_receipt);
 	/* in autocommit the request is committed with what it does */
-	if (state == REQUEST_DUE || (state == REQUEST_NEW && !destruction.lost && CalledInAutocommit(fcinfo)))
+	if (state == REQUEST_NEW && !destruction.lost && CalledInAutocommit(fcinfo))
+	{
+		CommitAtOnce();
+		state = REQUEST_DUE;
+	}
+	if (state == REQUEST_DUE)
 		PG_RETURN_DATUM(destroy(&destruction, AUDIT_DURABLE));
 	if (destruction.lost)
 		ereport(ERROR,

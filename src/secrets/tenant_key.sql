@@ -69,7 +69,7 @@ COMMENT ON FUNCTION bulwark.tenant_key_destroy(uuid, text, boolean) IS
 	'Destroy all keys of a tenant, and with them what is encrypted under them, in backups of the database too (cryptographic erasure, NIST SP 800-88). '
 	'confirm: the tenant''s slug; the keys are of no use from the next statement on and destroyed in 7 days, until when tenant_key_destroy_cancel() takes it back. '
 	'The slug, a blank and the word immediately (or that word alone, or immediately => true): due at once. '
-	'A statement in autocommit destroys them and returns the receipt. In a transaction block or a function nothing is destroyed before the request has been committed: then a worker does it, within a moment, and so does the next call; a request that is rolled back destroys nothing. '
+	'A SELECT of its own in autocommit, the first of a pipeline too, destroys them and returns the receipt. In a transaction block, a pipeline, a function or another statement nothing is destroyed before the request has been committed: then a worker does it, within a moment, and so does the next call; a request that is rolled back destroys nothing. '
 	'Called again when it is due it goes on, or returns the receipt. The slug, a blank and the word lost: so, and a component that is not there is given up. Without it, one that is not there and has no tombstone leaves the destruction incomplete. '
 	'Returns a receipt: tenant_id, tenant, state (pending, incomplete, destroyed), requested_at, due_at, at, keys, '
 	'providers (each with its component and its answer) and remains (what this does not reach). '

@@ -22,6 +22,7 @@
 #include "catalog/objectaccess.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
+#include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/inval.h"
@@ -57,7 +58,8 @@ static EffectiveIdentity effective;
 static bool none_read = false;	/* the running top-level statement read no identity */
 static int	statement_depth = 0;
 static int	planner_depth = 0;
-static PlannedStmt *top_statement = NULL;	/* what the executor runs at depth 1 */
+static PlannedStmt *top_statement = NULL;	/* what the executor runs at depth 1 ... */
+static uint64 top_limit = 0;	/* ... up to how many rows; 0: to its end */
 
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;
 static ExecutorRun_hook_type prev_ExecutorRun = NULL;
@@ -116,10 +118,31 @@ is_top_level_expression(Node *expr)
 	return false;
 }
 
+/*
+ * Does the executor run a client's SELECT, to its end?  Not a trigger that was deferred
+ * to the commit, nor a cursor that is kept beyond it, nor what a portal leaves off after
+ * some rows: other statements may come before the commit then.
+ */
+static bool
+is_whole_select(void)
+{
+	return top_statement != NULL && top_limit == 0 && ActivePortal != NULL &&
+		ActivePortal->strategy == PORTAL_ONE_SELECT &&
+		!(ActivePortal->cursorOptions & CURSOR_OPT_HOLD) &&
+		linitial(ActivePortal->stmts) == top_statement;
+}
+
+/* The second in a pipeline is in one transaction with the first. */
 bool
 CalledInAutocommit(FunctionCallInfo fcinfo)
 {
-	return !IsTransactionBlock() && is_top_level_expression(fcinfo->flinfo->fn_expr);
+	return !IsInTransactionBlock(is_whole_select()) && is_top_level_expression(fcinfo->flinfo->fn_expr);
+}
+
+void
+CommitAtOnce(void)
+{
+	MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
 }
 
 const Identity *
@@ -437,7 +460,10 @@ identity_ExecutorRun(BW_RUN_PARAMS)
 		return;
 	}
 	if (statement_depth == 0)
+	{
 		top_statement = queryDesc->plannedstmt;
+		top_limit = count;
+	}
 	statement_depth++;
 	PG_TRY();
 	{

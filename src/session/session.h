@@ -107,9 +107,12 @@ extern void IdentityRelease(void);
 /* Has this session ever had an identity?  (residue rules) */
 extern bool IdentityEverSet(void);
 
-/* Is the call an expression of the statement that the client itself sent (and not of a
+/* Is the call an expression of the SELECT that the client itself sent (and not of a
  * function that it called), in autocommit? */
 extern bool CalledInAutocommit(FunctionCallInfo fcinfo);
+/* Such a statement is committed before the next of a pipeline, which would else be of the
+ * same transaction. */
+extern void CommitAtOnce(void);
 
 /* How it was proved, for people: token, assumed. */
 extern const char *ProofName(const Identity *identity);

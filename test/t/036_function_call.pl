@@ -4,7 +4,6 @@ use strict;
 use warnings;
 
 use FindBin;
-use IO::Socket::UNIX;
 use lib $FindBin::RealBin;
 use BulwarkNode;
 use PostgreSQL::Test::Cluster;
@@ -17,31 +16,9 @@ my %oid = map { $_ => $node->safe_psql('postgres', "SELECT '$_'::regprocedure::o
 	'bulwark.authenticate(text, boolean)', 'bulwark.tenant_id()', 'bulwark.identity()', 'set_config(text, text, boolean)',
 	'pg_stat_get_xact_numscans(oid)';
 
-# A connection that speaks the protocol itself: [type, content] of what comes until
-# the server is ready.
-my $socket;
+my $socket = wire_open($node, 'app');
 
-sub receive
-{
-	my @messages;
-	do
-	{
-		my ($head, $content) = ('', '');
-		read($socket, $head, 5) == 5 or die 'the server has gone';
-		my ($type, $length) = unpack 'aN', $head;
-		$length == 4 or read($socket, $content, $length - 4) == $length - 4 or die 'the server has gone';
-		push @messages, [ $type, $content ];
-	} until $messages[-1][0] eq 'Z';
-	return @messages;
-}
-
-sub message
-{
-	my ($type, $content) = @_;
-	print $socket $type . pack('N', 4 + length $content) . $content;
-	$socket->flush;
-	return receive();
-}
+sub message { my ($type, $content) = @_; return wire_send($socket, [ $type, $content ]) }
 
 sub query { return message('Q', "$_[0]\0") }
 
@@ -56,18 +33,6 @@ sub call
 	return unpack('N', $content{V}) == 0xFFFFFFFF ? undef : substr $content{V}, 4;
 }
 
-sub connect_raw
-{
-	$socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die $!;
-	binmode $socket;
-	my $startup = pack('N', 196608) . "user\0app\0database\0postgres\0\0";
-	print $socket pack('N', 4 + length $startup) . $startup;
-	$socket->flush;
-	receive();
-	return;
-}
-
-connect_raw();
 my $suspend = "SELECT bulwark.tenant_suspend(tenant_id, 'test') FROM bulwark.tenants WHERE slug = 'a'";
 my $resume = "SELECT bulwark.tenant_resume(tenant_id) FROM bulwark.tenants WHERE slug = 'a'";
 

@@ -12,7 +12,7 @@ use Test::More;
 
 my $node = bulwark_node('incident');
 my $dir = $node->safe_psql('postgres', q{SELECT regexp_replace(current_setting('bulwark.root_key_file'), '/[^/]*$', '/tenant-keys')});
-my %tenant = map { $_ => $node->safe_psql('postgres', "SELECT bulwark.tenant_create('$_', '$_')") } qw(held away old lost back late soon old2);
+my %tenant = map { $_ => $node->safe_psql('postgres', "SELECT bulwark.tenant_create('$_', '$_')") } qw(held away old lost back late soon old2 pipe first);
 my $boss = $node->safe_psql('postgres', q{SELECT bulwark.principal_create('boss@example.org')});
 $node->safe_psql('postgres', "SELECT bulwark.membership_grant('$boss', '$_', 'tenant_admin')") for values %tenant;
 
@@ -64,7 +64,7 @@ sub component
 sub path { my ($name, $in, $version) = @_; my $id = component($name, $version); return ($in // $dir) . '/' . substr($id, 0, 2) . "/$id" }
 
 # --- S14: a transaction destroys nothing before its request is committed ------------------------------
-my %made = map { $_ => act($_, q{SELECT bulwark.encrypt_text('of } . $_ . q{'), length(bulwark.blind_index('x', 'c'))}) =~ s/\|.*//r } qw(back late soon);
+my %made = map { $_ => act($_, q{SELECT bulwark.encrypt_text('of } . $_ . q{'), length(bulwark.blind_index('x', 'c'))}) =~ s/\|.*//r } qw(back late soon pipe first);
 sub whole { my ($name) = @_; return -e path($name) && act($name, "SELECT bulwark.decrypt_text('$made{$name}')") eq "of $name" }
 ok(whole($_), "$_ has a key") for sort keys %made;
 
@@ -75,6 +75,32 @@ my ($rc, $out, $err) = $node->psql('postgres', "DO 'BEGIN PERFORM bulwark.tenant
 like($err, qr/division by zero/, 'a function that fails after it');
 ok(whole('back'), 'S14: ... has destroyed nothing either');
 is($node->safe_psql('postgres', "SELECT count(*) FROM bulwark.tenant_key_destructions WHERE tenant = 'back'"), 0, '... nor left a request');
+
+# what comes with it in one transaction, or after it, though no BEGIN was said
+my $wire = wire_open($node, $superuser);
+my $once = "SELECT bulwark.tenant_key_destroy('$tenant{pipe}', 'pipe immediately')";
+my $fails = 'SELECT 1 / (SELECT 0)';
+like(wire_pipeline($wire, [ 'SELECT 1', 0 ], [ $once, 0 ], [ $fails, 0 ]), qr/"state": "pending".*division by zero/s, 'a pipeline that fails after it');
+ok(whole('pipe'), 'S14: ... has destroyed nothing');
+like(wire_pipeline($wire, [ $once, 1 ], [ $fails, 0 ]), qr/"state": "pending".*division by zero/s, 'a portal that is left at its first row, and what fails after it');
+ok(whole('pipe'), 'S14: ... have destroyed nothing');
+$node->safe_psql('postgres', <<"SQL");
+CREATE TABLE late (receipt jsonb CHECK (receipt IS NULL));
+CREATE FUNCTION late_destroy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM bulwark.tenant_key_destroy(''$tenant{pipe}'', ''pipe immediately''); RETURN NULL; END';
+CREATE FUNCTION late_fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''too late''; END';
+CREATE CONSTRAINT TRIGGER a AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late_destroy();
+CREATE CONSTRAINT TRIGGER b AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late_fail();
+SQL
+for my $statement ('INSERT INTO late VALUES (NULL)', "INSERT INTO late $once",
+	"DO \$\$ BEGIN EXECUTE \$q\$DECLARE a CURSOR WITH HOLD FOR $once\$q\$; EXECUTE \$q\$DECLARE b CURSOR WITH HOLD FOR $fails\$q\$; END \$\$")
+{
+	my (undef, undef, $complaint) = $node->psql('postgres', $statement);
+	like($complaint, qr/too late|check constraint|division by zero/, 'a statement that fails as it is committed');
+	ok(whole('pipe'), 'S14: ... has destroyed nothing');
+}
+like(wire_pipeline($wire, [ $once =~ s/pipe/first/r =~ s/$tenant{pipe}/$tenant{first}/r, 0 ], [ $fails, 0 ]), qr/"state": "destroyed".*division by zero/s, 'first in a pipeline, it is done at once');
+is($node->safe_psql('postgres', "SELECT receipt ->> 'state' FROM bulwark.tenant_key_destructions WHERE tenant = 'first'"), 'destroyed', 'S14: ... and what fails after it undoes nothing');
+close $wire;
 
 # a snapshot that is older than a rotation
 my $older = session_start($node, $superuser);

@@ -7,13 +7,14 @@ use warnings;
 
 use Digest::SHA qw(hmac_sha256);
 use Exporter qw(import);
+use IO::Socket::UNIX;
 use IPC::Run;
 use MIME::Base64 qw(encode_base64url);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(random_bytes private_file bulwark_node bulwark_create app_role token
-  session_start session_say session_end);
+  session_start session_say session_end wire_open wire_send wire_pipeline);
 
 my $issuer = 'https://issuer.example';
 my $issuer_secret = random_bytes(32);
@@ -127,6 +128,52 @@ sub session_end
 	$session->{in} .= "\\q\n";
 	$session->{run}->finish;
 	return;
+}
+
+# A connection that speaks the protocol itself.
+sub wire_open
+{
+	my ($node, $user) = @_;
+	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die $!;
+	binmode $socket;
+	my $startup = pack('N', 196608) . "user\0$user\0database\0postgres\0\0";
+	print $socket pack('N', 4 + length $startup) . $startup;
+	$socket->flush;
+	wire_receive($socket);
+	return $socket;
+}
+
+# [type, content] of what comes until the server is ready.
+sub wire_receive
+{
+	my ($socket) = @_;
+	my @messages;
+	do
+	{
+		my ($head, $content) = ('', '');
+		read($socket, $head, 5) == 5 or die 'the server has gone';
+		my ($type, $length) = unpack 'aN', $head;
+		$length == 4 or read($socket, $content, $length - 4) == $length - 4 or die 'the server has gone';
+		push @messages, [ $type, $content ];
+	} until $messages[-1][0] eq 'Z';
+	return @messages;
+}
+
+# Messages, each [type, content], the last of which makes the server ready again.
+sub wire_send
+{
+	my ($socket, @messages) = @_;
+	print $socket join '', map { $_->[0] . pack('N', 4 + length $_->[1]) . $_->[1] } @messages;
+	$socket->flush;
+	return wire_receive($socket);
+}
+
+# Statements up to one Sync, each [SQL, rows at most]: what comes, as one text.
+sub wire_pipeline
+{
+	my ($socket, @statements) = @_;
+	my @messages = map { ([ 'P', "\0$_->[0]\0" . pack 'n', 0 ], [ 'B', "\0\0" . pack 'nnn', 0, 0, 0 ], [ 'E', "\0" . pack 'N', $_->[1] ]) } @statements;
+	return join "\n", map { $_->[1] } wire_send($socket, @messages, [ 'S', '' ]);
 }
 
 1;
