@@ -17,7 +17,8 @@
 #include "utils/memutils.h"
 #include "utils/uuid.h"
 
-#define CHUNK	8192			/* bytes in one entry, about */
+#define DETAIL	"{\"operation\": \"acts_in_force\", \"step\": \"before their commit\", \"acts\": [%s]}"
+#define CHUNK	((int) (AUDIT_DETAIL_MAX - sizeof(DETAIL)))	/* bytes of acts in one entry */
 
 typedef struct Act
 {
@@ -39,7 +40,7 @@ emit(const pg_uuid_t *tenant_id, StringInfo json)
 		.action = "configuration",
 		.entity_type = "tenant",
 		.entity_id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(tenant_id))),
-		.detail = psprintf("{\"operation\": \"acts_in_force\", \"step\": \"before their commit\", \"acts\": [%s]}", json->data),
+		.detail = psprintf(DETAIL, json->data),
 		.tenant_id = tenant_id,
 		.durability = AUDIT_DURABLE_IF_KEPT,
 	};
@@ -68,9 +69,9 @@ emit_acts(const pg_uuid_t *tenant_id)
 
 		if (!concerns(act, tenant_id))
 			continue;
-		appendStringInfo(&json, "%s%s", json.len > 0 ? ", " : "", act->json);
-		if (json.len > CHUNK)
+		if (json.len > 0 && json.len + strlen(", ") + strlen(act->json) > CHUNK)
 			emit(tenant_id, &json);
+		appendStringInfo(&json, "%s%s", json.len > 0 ? ", " : "", act->json);
 	}
 	if (json.len > 0)
 		emit(tenant_id, &json);

@@ -7,7 +7,11 @@
 
 #include <stdarg.h>
 
+#include "common/common.h"
+#include "mb/pg_wchar.h"
 #include "utils/json.h"
+
+#define ACT_VALUE_MAX	500		/* bytes of a value that an act is remembered with */
 
 static AuditSink sink = NULL;
 static const ContentSealer *content_sealer = NULL;
@@ -74,23 +78,55 @@ AuditDetail(const char *key,...)
 	return json.data;
 }
 
-/* Of what concerns all tenants, one of them learns no more than that it was done. */
+/* How many bytes it takes in JSON, at most. */
+static Size
+json_len(const char *text, Size len)
+{
+	Size		result = 0;
+
+	for (Size i = 0; i < len; i++)
+		result += (unsigned char) text[i] < ' ' ? strlen("\\u0001") : text[i] == '"' || text[i] == '\\' ? 2 : 1;
+	return result;
+}
+
+const char *
+AuditClip(const char *text, Size max)
+{
+	Size		len = strlen(text);
+	Size		kept = Min(len, max);
+	uint8		digest[BW_SHA256_LEN];
+	char		hex[2 * BW_SHA256_LEN + 1] = "";
+
+	while (json_len(text, kept) > max)
+		kept /= 2;
+	if (kept == len)
+		return text;
+	bw_sha256(text, len, digest);
+	bw_hex_encode(digest, sizeof(digest), hex);
+	return psprintf("%.*s... (%zu bytes, SHA-256 %s)", pg_mbcliplen(text, (int) len, (int) kept), text, len, hex);
+}
+
+/*
+ * Of what concerns all tenants, one of them learns no more than that it was done.  Who
+ * makes a value long hides nothing but its end.
+ */
 static void
-note_act(const AuditEvent *event, const char *operation)
+note_act(const AuditEvent *event, const char *operation, const char *key, va_list pairs)
 {
 	StringInfoData json;
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	append_member(&json, "entity_type", event->entity_type);
-	append_member(&json, "entity_id", event->entity_id);
-	if (event->tenant_id != NULL)
-		appendStringInfo(&json, ", %s", event->detail + 1);
-	else
+	append_member(&json, "entity_id", event->entity_id ? AuditClip(event->entity_id, ACT_VALUE_MAX) : NULL);
+	append_member(&json, "operation", operation);
+	for (; event->tenant_id != NULL && key != NULL; key = va_arg(pairs, const char *))
 	{
-		append_member(&json, "operation", operation);
-		appendStringInfoChar(&json, '}');
+		const char *value = va_arg(pairs, const char *);
+
+		append_member(&json, key, value ? AuditClip(value, ACT_VALUE_MAX) : NULL);
 	}
+	appendStringInfoChar(&json, '}');
 	AuditActNote(event->tenant_id, json.data);
 	pfree(json.data);
 }
@@ -101,6 +137,7 @@ AuditAdmin(const char *operation, const char *entity_type, const char *entity_id
 {
 	StringInfoData json;
 	va_list		pairs;
+	const char *key;
 	AuditEvent	event = {
 		.action = "configuration",
 		.entity_type = entity_type,
@@ -118,7 +155,11 @@ AuditAdmin(const char *operation, const char *entity_type, const char *entity_id
 	appendStringInfoChar(&json, '}');
 	event.detail = json.data;
 	AuditEmit(&event);
-	note_act(&event, operation);
+
+	va_start(pairs, tenant_id);
+	key = va_arg(pairs, const char *);
+	note_act(&event, operation, key, pairs);
+	va_end(pairs);
 }
 
 void

@@ -288,6 +288,8 @@ typedef enum AuditDurability
 	AUDIT_DURABLE_IF_KEPT		/* the same, but nothing where no ledger is kept */
 } AuditDurability;
 
+#define AUDIT_DETAIL_MAX	(8 * 1024)	/* bytes: what is longer is kept IN_TRANSACTION only */
+
 typedef struct AuditEvent
 {
 	const char *action;			/* "authenticate", "denied", "configuration", ... */
@@ -305,6 +307,9 @@ extern char *UtcText(TimestampTz at);
 /* A JSON object of texts: pairs of key and value, ended by a NULL key; a NULL
  * value is left out. */
 extern char *AuditDetail(const char *key,...);
+/* The text, or of one that takes more than max bytes in JSON the beginning, its length
+ * and a digest of all: little more than max. */
+extern const char *AuditClip(const char *text, Size max);
 /*
  * An administrative act, undone with the transaction: the entry's action is
  * "configuration", its metadata the operation and the pairs that follow, as
@@ -315,7 +320,8 @@ extern void AuditAdmin(const char *operation, const char *entity_type, const cha
 
 /* --- acts.c: administrative acts that are of use before they are committed ------ */
 extern void AuditActsInit(void);
-/* AuditAdmin() has put an act into the transaction; NULL: it concerns all tenants. */
+/* AuditAdmin() has put an act into the transaction; NULL: it concerns all tenants.  The
+ * object is of less than AUDIT_DETAIL_MAX / 2 bytes. */
 extern void AuditActNote(const pg_uuid_t *tenant_id, const char *json);
 /* The transaction takes an identity of the tenant: what an operator has done in it so
  * far, and does from now on, is on disk before it is of use; else 55000. */

@@ -10,7 +10,7 @@
 
 #define SPOOL_RELATIONS		8
 #define SPOOL_RECORD_MAX	(32 * 1024)
-#define SPOOL_METADATA_MAX	(8 * 1024)
+#define SPOOL_METADATA_MAX	AUDIT_DETAIL_MAX
 
 typedef enum SpoolText
 {

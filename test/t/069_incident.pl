@@ -218,4 +218,15 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM bulwark.ledger WHERE db_ro
 as_login('dba', "SAVEPOINT s;\nSELECT bulwark.membership_grant('$boss', '$other', 'tenant_admin');\nRELEASE s;\nSELECT bulwark.assume('$boss', '$other')");
 like(in_force('dba'), qr/\|\Q$boss\E$/, 'S15: what a savepoint has kept is');
 
+# many, and long ones, as it takes several entries to hold them
+my $roles = "SELECT count(bulwark.role_create('$other', 'r' || i || repeat('x', 40), ARRAY['x:read'])) FROM generate_series(1, 100) i";
+my $long = "SELECT bulwark.role_create('$other', 'pad', ARRAY(SELECT 'resource' || i || ':read' FROM generate_series(1, 2000) i))";
+as_login('dba', "SELECT bulwark.membership_grant('$guest', '$other', 'tenant_admin');\n$roles;\n$long;\nSELECT bulwark.assume('$boss', '$other')");
+my @acts = grep { /\|(role_create|membership_grant)\|/ } split /\n/, in_force('dba');
+is(scalar(grep { /role_create/ } @acts), 101, 'S15: what fills up more than one entry is on the record whole');
+is($acts[-102], "t|membership_grant|membership|$guest", 'S15: ... with what stands before it');
+is($node->safe_psql('postgres', "SELECT count(*) FROM bulwark.ledger WHERE db_role = 'dba' AND metadata ? 'metadata_bytes'"), 0, 'S15: ... and no entry keeps only its length');
+like($node->safe_psql('postgres', "SELECT a ->> 'name', a ->> 'permissions' FROM bulwark.ledger l, jsonb_array_elements(l.metadata -> 'acts') a WHERE a ->> 'name' = 'pad'"),
+	qr/^pad\|.?resource1:read.*\.\.\. \(\d{5} bytes, SHA-256 [0-9a-f]{64}\)$/, 'S15: ... of a long value its beginning and a digest');
+
 done_testing();
