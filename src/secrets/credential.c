@@ -726,8 +726,7 @@ bulwark_credential_use(PG_FUNCTION_ARGS)
 		refuse_state(&usable, purpose);
 	if (usable.honey)
 		raise_alarm(&usable, purpose);
-	SecretUseVersion(SECRET_DECRYPT, "credential", UuidText(&usable.credential_id), &usable.credential_id,
-					 purpose, psprintf("%d", usable.version));
+	SecretUseVersion(SECRET_DECRYPT, &usable.credential_id, purpose, usable.version);
 	value = open_value(&tenant_id, &usable.credential_id, usable.version, usable.value);
 	note_use(&usable);
 	PG_RETURN_TEXT_P(value);

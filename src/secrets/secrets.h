@@ -128,15 +128,6 @@ typedef enum SecretOperation
 	SECRET_DECRYPT, SECRET_HMAC_SIGN, SECRET_BLIND_INDEX
 } SecretOperation;
 
-/*
- * Before a plaintext is used: the login is bulwark_secrets and within its scope
- * for service operations, the limits of the principal and of the credential (NULL:
- * none) allow it (53400), and the entry is durable (55000).  entity_type and
- * entity_id are what the entry names.
- */
-extern void SecretUse(SecretOperation operation, const char *entity_type, const char *entity_id,
-					  const pg_uuid_t *credential_id, const char *purpose);
-
 /* The limits of what leaves no entry each time: blind indexes, and (SECRET_DECRYPT)
  * decrypted data.  Cheap; the credential counts for nothing here. */
 extern void SecretMeter(SecretOperation operation, const pg_uuid_t *credential_id);

@@ -2,7 +2,6 @@
  * sign.c
  *		A credential signs, and is not shown.
  */
-#include "secrets/use.h"
 #include "secrets/values.h"
 
 #include "utils/builtins.h"
@@ -42,12 +41,9 @@ bulwark_hmac_sign(PG_FUNCTION_ARGS)
 	pg_uuid_t	tenant_id = *SecretTenant();
 	char	   *purpose = PurposeOfArgument(fcinfo, 2);
 	const EVP_MD *hash;
-	bytea	   *sealed,
-			   *payload,
+	bytea	   *payload,
 			   *signature;
 	Plain		context;
-	bw_envelope envelope;
-	char		name[VALUE_NAME_LEN + 1];
 	text	   *key;
 	unsigned int len = 0;
 
@@ -55,15 +51,8 @@ bulwark_hmac_sign(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	DerivedRefuse();
-	SecretRequireService(&tenant_id);
-	sealed = PG_GETARG_BYTEA_PP(0);
 	payload = PG_GETARG_BYTEA_PP(1);
-	key = SecretOpenValue(&tenant_id, SECRET_CREDENTIAL, context.data, context.len,
-						  VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed));
-	if (!bw_envelope_parse((const uint8_t *) VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), &envelope))
-		elog(ERROR, "opened what is no envelope");
-	ValueName(VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), name);
-	SecretUse(SECRET_HMAC_SIGN, "secret", name, (const pg_uuid_t *) envelope.nonce, purpose);
+	key = CredentialOpen(SECRET_HMAC_SIGN, &tenant_id, PG_GETARG_BYTEA_PP(0), &context, purpose);
 	hash = hash_named(fcinfo, 3);
 	if (VARSIZE(key) - VARHDRSZ < SIGN_KEY_MIN)
 		ereport(ERROR,

@@ -4,7 +4,7 @@
  *
  *		The session's login decides, not the current user: no definer function and
  *		no SET ROLE lends this right.  The entry is on disk before anything is
- *		opened, whatever becomes of the transaction.
+ *		given out, whatever becomes of the transaction.
  */
 #include "secrets/use.h"
 
@@ -51,8 +51,8 @@ check_purpose(const char *purpose)
 }
 
 void
-SecretUseVersion(SecretOperation operation, const char *entity_type, const char *entity_id,
-				 const pg_uuid_t *credential_id, const char *purpose, const char *version)
+SecretRecord(SecretOperation operation, const char *entity_type, const char *entity_id,
+			 const char *purpose, const char *version)
 {
 	AuditEvent	event = {
 		.action = "decrypt",
@@ -66,16 +66,16 @@ SecretUseVersion(SecretOperation operation, const char *entity_type, const char 
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("secrets cannot be used in a parallel worker")));
-	check_purpose(purpose);
-	SecretRequireService(event.tenant_id);
-	MeterUse(operation, credential_id);
 	event.detail = AuditDetail("operation", SecretOperationName(operation), "purpose", purpose, "version", version, NULL);
 	AuditEmit(&event);
 }
 
 void
-SecretUse(SecretOperation operation, const char *entity_type, const char *entity_id,
-		  const pg_uuid_t *credential_id, const char *purpose)
+SecretUseVersion(SecretOperation operation, const pg_uuid_t *credential_id,
+				 const char *purpose, int32 version)
 {
-	SecretUseVersion(operation, entity_type, entity_id, credential_id, purpose, NULL);
+	check_purpose(purpose);
+	SecretRequireService(SecretTenant());
+	MeterUse(operation, credential_id);
+	SecretRecord(operation, "credential", UuidText(credential_id), purpose, psprintf("%d", version));
 }

@@ -16,6 +16,7 @@
 
 #define PURPOSE_MAX		1000	/* bytes */
 #define CONTEXT_MAX		1024	/* bytes, in UTF-8 */
+#define VALUE_NAME_LEN	32
 
 int			secret_padding;
 int			data_padding;
@@ -67,16 +68,6 @@ PurposeOfArgument(FunctionCallInfo fcinfo, int n)
 				 errmsg("a purpose of 1 to %d bytes is needed", PURPOSE_MAX),
 				 errhint("Say in a few words what the plaintext is used for: it is kept in the ledger.")));
 	return purpose;
-}
-
-void
-ValueName(const void *sealed, Size len, char name[VALUE_NAME_LEN + 1])
-{
-	uint8		digest[BW_SHA256_LEN];
-
-	bw_sha256(sealed, len, digest);
-	bw_hex_encode(digest, VALUE_NAME_LEN / 2, name);
-	name[VALUE_NAME_LEN] = '\0';
 }
 
 /* --- in ------------------------------------------------------------------------ */
@@ -216,36 +207,45 @@ bulwark_encrypt_jsonb_for(PG_FUNCTION_ARGS)
 /* --- out ----------------------------------------------------------------------- */
 
 /*
- * A credential, for use by a trusted back end.  It is opened before its entry is
- * written, so that an entry means a use: what does not open is no use of it.
+ * To try counts as a use, whether it opens or not: who guesses contexts is slowed like
+ * who decrypts in a loop.  It is opened before its entry is written, so that an entry
+ * means a use: what does not open is no use of it.  To the limits a value is its own
+ * credential, each tenant's by itself; to an entry its name is the start of its SHA-256.
  */
+text *
+CredentialOpen(SecretOperation operation, const pg_uuid_t *tenant_id, const bytea *sealed,
+			   const Plain *context, const char *purpose)
+{
+	const char *data = VARDATA_ANY(sealed);
+	Size		len = VARSIZE_ANY_EXHDR(sealed);
+	uint8		digest[BW_SHA256_LEN];
+	pg_uuid_t	credential_id;
+	char		name[VALUE_NAME_LEN + 1] = "";
+	text	   *opened;
+
+	SecretRequireService(tenant_id);
+	bw_sha256_two(tenant_id->data, UUID_LEN, data, len, digest);
+	memcpy(credential_id.data, digest, UUID_LEN);
+	MeterUse(operation, &credential_id);
+	opened = SecretOpenValue(tenant_id, SECRET_CREDENTIAL, context->data, context->len, data, len);
+	bw_sha256(data, len, digest);
+	bw_hex_encode(digest, VALUE_NAME_LEN / 2, name);
+	SecretRecord(operation, "secret", name, purpose, NULL);
+	return opened;
+}
+
 Datum
 bulwark_decrypt(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	tenant_id = *SecretTenant();
-	bytea	   *sealed;
-	char	   *purpose;
+	char	   *purpose = PurposeOfArgument(fcinfo, 1);
 	Plain		context;
-	bw_envelope envelope;
-	char		name[VALUE_NAME_LEN + 1];
-	text	   *opened;
 
-	purpose = PurposeOfArgument(fcinfo, 1);
 	ContextOfArgument(&context, fcinfo, 2);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	DerivedRefuse();
-	SecretRequireService(&tenant_id);
-	sealed = PG_GETARG_BYTEA_PP(0);
-	opened = SecretOpenValue(&tenant_id, SECRET_CREDENTIAL, context.data, context.len,
-							 VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed));
-
-	/* a value is its own credential: its nonce names it to the limits */
-	if (!bw_envelope_parse((const uint8_t *) VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), &envelope))
-		elog(ERROR, "opened what is no envelope");
-	ValueName(VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), name);
-	SecretUse(SECRET_DECRYPT, "secret", name, (const pg_uuid_t *) envelope.nonce, purpose);
-	PG_RETURN_TEXT_P(PlainToText(opened));
+	PG_RETURN_TEXT_P(PlainToText(CredentialOpen(SECRET_DECRYPT, &tenant_id, PG_GETARG_BYTEA_PP(0), &context, purpose)));
 }
 
 /*

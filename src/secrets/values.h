@@ -47,9 +47,9 @@ extern void ContextOfArgument(Plain *context, FunctionCallInfo fcinfo, int n);
 extern void ContextOfText(Plain *context, Datum value);
 /* 22023 unless the purpose is 1 to 1,000 bytes; palloc'd. */
 extern char *PurposeOfArgument(FunctionCallInfo fcinfo, int n);
-/* What an entry calls a value that has no name: the start of its SHA-256. */
-#define VALUE_NAME_LEN	32
-extern void ValueName(const void *sealed, Size len, char name[VALUE_NAME_LEN + 1]);
+/* A credential of that tenant opened for a trusted back end, metered and on the record. */
+extern text *CredentialOpen(SecretOperation operation, const pg_uuid_t *tenant_id, const bytea *sealed,
+							const Plain *context, const char *purpose);
 /* How much lengths of credentials, and of data, are padded. */
 extern int	secret_padding;
 extern int	data_padding;

@@ -20,7 +20,7 @@ CONF
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE service LOGIN IN ROLE bulwark_secrets, bulwark_impersonator;
 CREATE TABLE who AS SELECT bulwark.tenant_create('acme', 'Acme') AS tenant;
-CREATE TABLE person AS SELECT n, bulwark.principal_create(n || '@example.org') AS id FROM generate_series(1, 60) n;
+CREATE TABLE person AS SELECT n, bulwark.principal_create(n || '@example.org') AS id FROM generate_series(1, 62) n;
 SELECT count(bulwark.membership_grant(id, tenant, 'tenant_admin')) FROM who, person;
 GRANT SELECT ON who, person TO service;
 CREATE FUNCTION act(n int) RETURNS boolean LANGUAGE sql
@@ -32,6 +32,20 @@ BEGIN
 		BEGIN
 			EXECUTE statement;
 		EXCEPTION WHEN OTHERS THEN
+			RETURN (i - 1) || ' ' || SQLSTATE;
+		END;
+	END LOOP;
+	RETURN times || ' ok';
+END $$;
+-- With another context each time, none of which it opens with.
+CREATE FUNCTION guess(statement text, times int) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. times LOOP
+		BEGIN
+			EXECUTE statement USING 'c' || i;
+		EXCEPTION WHEN invalid_parameter_value THEN
+			NULL;
+		WHEN OTHERS THEN
 			RETURN (i - 1) || ' ' || SQLSTATE;
 		END;
 	END LOOP;
@@ -79,6 +93,17 @@ for my $call ([ 'decrypt', "bulwark.decrypt('$value', 'loop of decrypt', 'c')", 
 		"S15: every use of $name is an entry, even after ROLLBACK");
 	$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM bulwark.ledger WHERE action = 'alarm' AND metadata ->> 'operation' = '$name'");
 	is(entries("action = 'alarm' AND metadata ->> 'operation' = '$name'"), 1, "S15: and an alarm of $name");
+}
+
+# --- and of contexts that are guessed -----------------------------------------------------
+for my $call ([ 'decrypt', "bulwark.decrypt('$value', 'guess', \$1)", 61 ], [ 'hmac_sign', "bulwark.hmac_sign('$value', 'x', 'guess', 'sha256', \$1)", 62 ])
+{
+	my ($name, $statement, $n) = @$call;
+	my $alarms = "(SELECT count(*) FROM bulwark.ledger WHERE action = 'alarm' AND metadata ->> 'operation' = '$name')";
+	my $before = $node->safe_psql('postgres', "SELECT $alarms");
+	like(as_service($n, "SELECT guess(\$s\$SELECT $statement\$s\$, 200)"), qr/^\d\d? 53400$/, "S15: contexts guessed with $name are refused when the burst is used up");
+	ok($node->poll_query_until('postgres', "SELECT $alarms > $before"), 'S15: and an alarm');
+	is(entries(q(action = 'decrypt' AND metadata ->> 'purpose' = 'guess')), 0, '... no use is on the record that was none');
 }
 
 # --- the credential's own limit: others have none of it left ----------------------------
