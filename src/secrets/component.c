@@ -99,7 +99,7 @@ ComponentFetch(const ComponentPlace *place, uint8 component[COMPONENT_LEN])
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the component of a tenant key, which is kept outside the database, cannot be had"),
-			 errdetail_internal("%s: %s", chosen->name, problem),
+			 errdetail_log("%s: %s", chosen->name, problem),
 			 errhint("Restore what bulwark.tenant_key_directory holds, or look at bulwark.tenant_key_command.")));
 }
 

@@ -119,8 +119,8 @@ try_open(Opener opener, const bw_binding *binding, const void *sealed, bw_envelo
 
 	if (!bw_envelope_parse(sealed, sealedlen, envelope))
 		return NULL;
-	key = TenantKeyById(envelope->key_id);
-	if (key == NULL || memcmp(&key->tenant_id, binding->tenant, UUID_LEN) != 0)
+	key = TenantKeyById((const pg_uuid_t *) binding->tenant, envelope->key_id);
+	if (key == NULL)
 		return NULL;
 	out = (uint8 *) SecretAllocRaw(CurrentMemoryContext, VARHDRSZ + envelope->sealed_len) + VARHDRSZ;
 	return opener(key->key, envelope, sealed, binding, out, opened) ? out : NULL;

@@ -110,7 +110,7 @@ is_outdated(const void *sealed, Size len, pg_uuid_t *tenant_id, bool *readable)
 	*readable = false;
 	if (!SecretInspect(sealed, len, key_id, &has_context))
 		return false;
-	key = TenantKeyById(key_id);
+	key = TenantKeyById(NULL, key_id);
 	if (key == NULL)
 		return false;
 	*readable = true;

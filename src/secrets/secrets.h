@@ -44,9 +44,10 @@ typedef struct TenantKey
 extern const TenantKey *TenantKeyActive(const pg_uuid_t *tenant_id);
 
 /* The key that a value is under; NULL if it may not be used (any more): unknown,
- * below the minimum version, destroyed, its tenant suspended. 55000 without a root
- * key or component store. */
-extern const TenantKey *TenantKeyById(const uint8 key_id[BW_ENVELOPE_KEY_ID_LEN]);
+ * below the minimum version, destroyed, its tenant suspended, or not that tenant's
+ * (NULL: any), whose key is left alone then. 55000 without a root key or component
+ * store. */
+extern const TenantKey *TenantKeyById(const pg_uuid_t *tenant_id, const uint8 key_id[BW_ENVELOPE_KEY_ID_LEN]);
 
 /*
  * HMAC-SHA256 under the tenant's index key, domain-separated by label.  The key is

@@ -532,16 +532,23 @@ TenantKeyActive(const pg_uuid_t *tenant_id)
 	return &active_key(tenant_id, KEY_DATA)->key;
 }
 
+static bool
+is_asked_for(const pg_uuid_t *tenant_id, const pg_uuid_t *owner)
+{
+	return tenant_id == NULL || UuidEquals(tenant_id, owner);
+}
+
 const TenantKey *
-TenantKeyById(const uint8 key_id[BW_ENVELOPE_KEY_ID_LEN])
+TenantKeyById(const pg_uuid_t *tenant_id, const uint8 key_id[BW_ENVELOPE_KEY_ID_LEN])
 {
 	CachedKey  *cached = KeyCacheById(key_id);
 	KeyRow		row;
 
 	if (likely(cached != NULL))
-		return cached->kind == KEY_DATA && cached_tenant_state(cached) == TENANT_USABLE ? &cached->key : NULL;
+		return cached->kind == KEY_DATA && is_asked_for(tenant_id, &cached->key.tenant_id) &&
+			cached_tenant_state(cached) == TENANT_USABLE ? &cached->key : NULL;
 	KeyringRequire();
-	if (!row_by_id(key_id, &row) || row.kind != KEY_DATA ||
+	if (!row_by_id(key_id, &row) || row.kind != KEY_DATA || !is_asked_for(tenant_id, &row.tenant_id) ||
 		(row.state != KEY_ACTIVE && row.state != KEY_DECRYPT_ONLY) ||
 		tenant_state(&row.tenant_id) != TENANT_USABLE)
 		return NULL;

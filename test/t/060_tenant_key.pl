@@ -108,8 +108,11 @@ sub with_component
 	my ($name, $break, $mend, $message) = @_;
 	$break->();
 	like(opened($node, 'acme', $sealed), qr/^55000: the component of a tenant key/, "$name: 55000");
+	is(opened($node, 'rolled', $sealed), $refused, "S1: $name: another tenant learns nothing of it");
+	my $offset = -s $node->logfile;
 	my ($rc, $out, $err) = $node->psql('postgres', acting('acme', "SELECT bulwark.decrypt_text('$sealed')"));
-	like($err, $message, "$name: says what is wrong");
+	like(slurp_file($node->logfile, $offset), $message, "$name: the log says what is wrong");
+	unlike($err, qr/DETAIL|\Q$components\E/, "$name: ... and the client does not see where");
 	$mend->();
 	is(opened($node, 'acme', $sealed), 'of acme', "$name: mended, it works without a restart");
 	return;
