@@ -12,7 +12,6 @@
 #include "base/base.h"
 
 #include "access/xact.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
@@ -90,20 +89,13 @@ AuditActsInForce(const pg_uuid_t *tenant_id)
 	identity_tenant = *tenant_id;
 }
 
-/* Not the identity's own: what it does, it might do without. */
-static bool
-is_operator(void)
-{
-	return HasClusterRole(GetUserId(), ROLE_ADMIN) || HasClusterRole(GetUserId(), ROLE_KEYS);
-}
-
 void
 AuditActNote(const pg_uuid_t *tenant_id, const char *json)
 {
 	MemoryContext caller;
 	Act		   *act;
 
-	if (!IsTransactionState() || !is_operator())
+	if (!IsTransactionState())
 		return;
 	caller = MemoryContextSwitchTo(TopTransactionContext);
 	act = palloc0(sizeof(Act));

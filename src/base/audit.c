@@ -7,8 +7,10 @@
 
 #include <stdarg.h>
 
+#include "access/xact.h"
 #include "common/common.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/json.h"
 
 #define ACT_VALUE_MAX	500		/* bytes of a value that an act is remembered with */
@@ -106,6 +108,13 @@ AuditClip(const char *text, Size max)
 	return psprintf("%.*s... (%zu bytes, SHA-256 %s)", pg_mbcliplen(text, (int) len, (int) kept), text, len, hex);
 }
 
+/* Not the identity's own: what it does, it might do without. */
+static bool
+is_operator(void)
+{
+	return HasClusterRole(GetUserId(), ROLE_ADMIN) || HasClusterRole(GetUserId(), ROLE_KEYS);
+}
+
 /*
  * Of what concerns all tenants, one of them learns no more than that it was done.  Who
  * makes a value long hides nothing but its end.
@@ -115,6 +124,8 @@ note_act(const AuditEvent *event, const char *operation, const char *key, va_lis
 {
 	StringInfoData json;
 
+	if (!IsTransactionState() || !is_operator())
+		return;
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	append_member(&json, "entity_type", event->entity_type);

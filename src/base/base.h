@@ -320,11 +320,11 @@ extern void AuditAdmin(const char *operation, const char *entity_type, const cha
 
 /* --- acts.c: administrative acts that are of use before they are committed ------ */
 extern void AuditActsInit(void);
-/* AuditAdmin() has put an act into the transaction; NULL: it concerns all tenants.  The
+/* An act is in the transaction, of an operator or what makes one; NULL: it concerns all tenants.  The
  * object is of less than AUDIT_DETAIL_MAX / 2 bytes. */
 extern void AuditActNote(const pg_uuid_t *tenant_id, const char *json);
-/* The transaction takes an identity of the tenant: what an operator has done in it so
- * far, and does from now on, is on disk before it is of use; else 55000. */
+/* The transaction takes an identity of the tenant: what was noted in it so far, and is
+ * from now on, is on disk before it is of use; else 55000. */
 extern void AuditActsInForce(const pg_uuid_t *tenant_id);
 
 /* --- sealer of ledger contents: the secrets module registers ----------------- */

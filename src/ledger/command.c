@@ -26,6 +26,8 @@
 #include "utils/json.h"
 #include "utils/syscache.h"
 
+#define ACT_MAX	2000			/* bytes of metadata that an act is remembered with */
+
 /* --- metadata: one JSON object ---------------------------------------------------- */
 
 static void
@@ -78,11 +80,25 @@ begin(StringInfo json, Node *stmt)
 	put_member(json, "command", GetCommandTagName(CreateCommandTag(stmt)));
 }
 
+/* What changes roles may allow an identity to be taken, and a secret to be used. */
+static void
+note_role(const char *metadata, const char *role)
+{
+	char	   *act = AuditDetail("entity_type", "role", "entity_id", role, NULL);
+
+	if (strlen(metadata) > ACT_MAX)
+		metadata = AuditDetail("statement", AuditClip(metadata, ACT_MAX), NULL);
+	act[strlen(act) - 1] = ',';
+	AuditActNote(NULL, psprintf("%s %s", act, metadata + 1));
+}
+
 static void
 append(StringInfo json, const char *entity_type, const char *entity_id)
 {
 	appendStringInfoChar(json, '}');
 	EventAppend("ddl", entity_type, entity_id, json->data);
+	if (strcmp(entity_type, "role") == 0)
+		note_role(json->data, entity_id);
 }
 
 /* --- names --------------------------------------------------------------------------- */

@@ -218,6 +218,20 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM bulwark.ledger WHERE db_ro
 as_login('dba', "SAVEPOINT s;\nSELECT bulwark.membership_grant('$boss', '$other', 'tenant_admin');\nRELEASE s;\nSELECT bulwark.assume('$boss', '$other')");
 like(in_force('dba'), qr/\|\Q$boss\E$/, 'S15: what a savepoint has kept is');
 
+# and who makes an operator of itself
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE lone LOGIN;
+CREATE FUNCTION lend(statement text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN EXECUTE statement; END';
+SQL
+my $lent = 'GRANT bulwark_impersonator, bulwark_secrets TO lone';
+like(as_login('lone', "SELECT lend('$lent');\nSELECT bulwark.assume('$boss', '$tenant{old2}') ->> 'tenant_slug';\nSELECT bulwark.credential_use('crm', 'lent')"), qr/^of old2$/m, 'a role that is granted is granted in the transaction');
+as_login('lone', "SELECT lend('CREATE ROLE mid IN ROLE bulwark_impersonator ROLE lone');\nSELECT bulwark.assume('$boss', '$tenant{old2}')");
+is($node->safe_psql('postgres', <<'SQL'), qq(role|GRANT ROLE||["bulwark_impersonator", "bulwark_secrets"]|["lone"]\nrole|CREATE ROLE|mid||), 'S15: rolled back, it is on the record');
+SELECT bulwark.ledger_seal() \g /dev/null
+SELECT a ->> 'entity_type', a ->> 'command', a ->> 'entity_id', a ->> 'roles', a ->> 'members'
+FROM bulwark.ledger l, jsonb_array_elements(l.metadata -> 'acts') a WHERE l.db_role = 'lone' ORDER BY l.entry_id
+SQL
+
 # many, and long ones, as it takes several entries to hold them
 my $roles = "SELECT count(bulwark.role_create('$other', 'r' || i || repeat('x', 40), ARRAY['x:read'])) FROM generate_series(1, 100) i";
 my $long = "SELECT bulwark.role_create('$other', 'pad', ARRAY(SELECT 'resource' || i || ':read' FROM generate_series(1, 2000) i))";
