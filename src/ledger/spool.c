@@ -222,7 +222,7 @@ dequeue(Queued *queued)
 
 /* --- what is kept and what is counted -------------------------------------------------- */
 
-/* What floods are told apart by; reads also by what is read. */
+/* What floods are told apart by; reads also by what is read, alarms by what they are of. */
 static uint64
 fold_hash(const SpoolRecord *record)
 {
@@ -233,6 +233,7 @@ fold_hash(const SpoolRecord *record)
 		char		who[NAMEDATALEN];
 		char		what[2 * NAMEDATALEN + 8];
 	}			key;
+	const char *entity_id = SpoolTextOf(record, TEXT_ENTITY_ID);
 
 	memset(&key, 0, sizeof(key));
 	key.database = MyDatabaseId;
@@ -243,6 +244,8 @@ fold_hash(const SpoolRecord *record)
 		strlcpy(key.who, record->actor.role, sizeof(key.who));
 	if (record->class == SPOOL_READ)
 		strlcpy(key.what, SpoolTextOf(record, TEXT_ENTITY_TYPE), sizeof(key.what));
+	else if (entity_id != NULL && strcmp(SpoolTextOf(record, TEXT_ACTION), "alarm") == 0)
+		strlcpy(key.what, entity_id, sizeof(key.what));
 	return hash_bytes_extended((unsigned char *) &key, sizeof(key), spool->seed);
 }
 

@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(bulwark_credential_unfreeze);
 #define VALUE_MAX_LEN	65536
 #define INTERVAL_MAX_YEARS	100
 #define CONTEXT_LEN		(UUID_LEN + 4)
+#define ALARM_PURPOSE_MAX	2000	/* one that is refused may be longer */
 #define HINT_FREEZE		"bulwark.credential_freeze() waits for nobody."
 
 /* --- who ---------------------------------------------------------------------------- */
@@ -643,7 +644,7 @@ find_usable(const pg_uuid_t *tenant_id, const char *name, int32 version, Usable 
 }
 
 /*
- * Nobody should use this one.  The alarm goes into the spool ahead of the entry
+ * Nobody should use this one, with whatever for a purpose.  The alarm goes into the spool ahead of the entry
  * that the caller waits for, and is on disk with it: the answer takes no longer
  * than any other.  Where the use is refused it is kept like the entry of that.
  */
@@ -654,7 +655,7 @@ raise_alarm(const Usable *usable, const char *purpose)
 		.action = "alarm",
 		.entity_type = "credential",
 		.entity_id = UuidText(&usable->credential_id),
-		.detail = AuditDetail("alarm", "honey", "purpose", purpose,
+		.detail = AuditDetail("alarm", "honey", "purpose", purpose ? AuditClip(purpose, ALARM_PURPOSE_MAX) : NULL,
 							  "login", GetUserNameFromId(GetSessionUserId(), true), NULL),
 		.durability = AUDIT_SURVIVES,
 	};

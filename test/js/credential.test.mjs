@@ -256,6 +256,24 @@ describe('honey', () => {
     await db.admin.query(`REVOKE bulwark_secrets FROM ${db.login}_web`);
   });
 
+  test('S15: no purpose hides the alarm, and no flood of one the alarm of another', async () => {
+    const ids = [];
+    for (const name of ['trap 1', 'trap 2'])
+      ids.push(await manage('boss', `SELECT bulwark.credential_create($1, 'password', 'not shown to anybody', honey => true)`, name));
+    const alarms = async id => {
+      await db.value('SELECT bulwark.ledger_seal()');
+      return (await entries(`action = 'alarm' AND entity_id = $1`, id)).map(({ metadata }) => metadata);
+    };
+    await rejects(use('x'.repeat(9000), null, 'trap 1'), '22023');
+    const [first] = await alarms(ids[0]);
+    assert.equal(first.alarm, 'honey');
+    assert.match(first.purpose, /^x{2000}\.\.\. \(9000 bytes, SHA-256 [0-9a-f]{64}\)$/);
+    await acting(service, 'reader', () => service.query(`DO $$ BEGIN FOR i IN 1 .. 150 LOOP
+      BEGIN PERFORM bulwark.credential_use('trap 1', NULL); EXCEPTION WHEN invalid_parameter_value THEN NULL; END; END LOOP; END $$`));
+    await rejects(use(null, null, 'trap 2'), '22023');
+    assert.deepEqual((await alarms(ids[1])).map(({ alarm }) => alarm), ['honey']);
+  });
+
   test('S15: an attempt that is refused, since it is frozen or revoked, is an alarm too', async () => {
     const id = await manage('boss', `SELECT bulwark.credential_create('backup', 'password', $1, honey => true)`, 'not shown to anybody');
     const refused = async purpose => {
