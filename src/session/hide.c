@@ -40,47 +40,68 @@ static emit_log_hook_type prev_emit_log = NULL;
 /* The client's message that has been read already; it goes with MessageContext. */
 static const char *read_message = NULL;
 
-/* The first ticket or token in text, and its length; NULL if there is none. */
-static const char *
-find_secret(const char *text, size_t *length)
+/* A ticket, or a token. */
+typedef struct FoundSecret
 {
-	const char *first = NULL;
+	const char *at;				/* NULL: there is none */
+	size_t		length;
+} FoundSecret;
 
-	for (int i = 0; i < lengthof(secret_starts); i++)
+/* The first secret in text that begins so. */
+static FoundSecret
+find_secret(const char *text, const char *start)
+{
+	FoundSecret found = {text, 0};
+
+	for (; (found.at = strstr(found.at, start)) != NULL; found.at += found.length)
 	{
-		const char *found = text;
-		size_t		run;
-
-		for (; (found = strstr(found, secret_starts[i])) != NULL; found += run)
-		{
-			run = strspn(found, SECRET_CHARACTERS);
-			if (run >= SECRET_MIN_LENGTH && memchr(found, '.', run) != NULL)
-				break;
-		}
-		if (found != NULL && (first == NULL || found < first))
-		{
-			first = found;
-			*length = run;
-		}
+		found.length = strspn(found.at, SECRET_CHARACTERS);
+		if (found.length >= SECRET_MIN_LENGTH && memchr(found.at, '.', found.length) != NULL)
+			break;
 	}
-	return first;
+	return found;
 }
 
+static bool
+holds_secret(const char *text)
+{
+	for (int i = 0; i < lengthof(secret_starts); i++)
+		if (find_secret(text, secret_starts[i]).at != NULL)
+			return true;
+	return false;
+}
+
+/*
+ * Those of one beginning are looked for again only once they have been passed:
+ * whatever is in it, a text is read once for each beginning.
+ */
 bool
 HideSecrets(char *text)
 {
-	const char *secret;
-	size_t		length;
+	FoundSecret next[lengthof(secret_starts)];
+	const FoundSecret *first;
 	bool		found = false;
 
-	while (text != NULL && (secret = find_secret(text, &length)) != NULL)
+	if (text == NULL)
+		return false;
+	for (int i = 0; i < lengthof(secret_starts); i++)
+		next[i] = find_secret(text, secret_starts[i]);
+	for (;;)
 	{
-		text += secret - text;
-		memset(text, '*', length);
-		text += length;
+		first = NULL;
+		for (int i = 0; i < lengthof(secret_starts); i++)
+			if (next[i].at != NULL && (first == NULL || next[i].at < first->at))
+				first = &next[i];
+		if (first == NULL)
+			return found;
+		text += first->at - text;
+		memset(text, '*', first->length);
+		text += first->length;
 		found = true;
+		for (int i = 0; i < lengthof(secret_starts); i++)
+			if (next[i].at != NULL && next[i].at < text)
+				next[i] = find_secret(text, secret_starts[i]);
 	}
-	return found;
 }
 
 /* A statement's text, or a piece of one of which constants say that all are hidden. */
@@ -107,10 +128,9 @@ static void
 hide_activity(bool constants, bool unread)
 {
 	volatile PgBackendStatus *entry = MyBEEntry;
-	size_t		length;
 
 	if (entry == NULL || entry->st_activity_raw == NULL ||
-		(!constants && find_secret(entry->st_activity_raw, &length) == NULL))
+		(!constants && !holds_secret(entry->st_activity_raw)))
 		return;
 
 	PGSTAT_BEGIN_WRITE_ACTIVITY(entry);
@@ -283,13 +303,12 @@ hide_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTr
 static void
 hide_logged_statement(ErrorData *edata, bool constants, bool unread)
 {
-	size_t		length;
 	Size		size;
 	char	   *copy = NULL;
 
 	if (debug_query_string == NULL || edata->hide_stmt ||
 		(edata->elevel != LOG && edata->elevel < log_min_error_statement) ||
-		(!constants && find_secret(debug_query_string, &length) == NULL))
+		(!constants && !holds_secret(debug_query_string)))
 		return;
 
 	size = strlen(debug_query_string) + 1;

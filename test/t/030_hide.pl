@@ -11,6 +11,7 @@ use BulwarkNode;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 
 my @secrets;
 
@@ -175,6 +176,20 @@ SQL
 	return;
 }
 
+# A statement full of what looks like tokens: nobody can cancel it while they are hidden.
+sub check_many
+{
+	my ($node, $order) = @_;
+	my @took = map {
+		my $many = join ' ', ('eyJ' . 'a' x 25 . '.' . 'b' x 16) x $_;
+		my $began = time;
+		is($node->safe_psql('postgres', "SELECT length('$many')", extra_params => [ '-U', 'quiet' ]), length $many, "$order: $_ tokens");
+		time - $began;
+	} 20_000, 160_000;
+	cmp_ok($took[1], '<', 24 * $took[0], "$order: eight times as many tokens do not take the square of that to hide");
+	return;
+}
+
 # Long after: pg_stat_statements and the log.
 sub check_remains
 {
@@ -205,6 +220,7 @@ for my $run ([ 'bulwark,pg_stat_statements', 'app', 'quiet' ], [ 'pg_stat_statem
 	(my $name = $order) =~ tr/,/_/;
 	my $node = new_node($name, $order);
 	check($node, $_, "$order, $_") for @roles;
+	check_many($node, $order) if @roles > 1;
 	check_remains($node, $order);
 	$node->stop;
 }
