@@ -23,11 +23,12 @@
 #define ERASED_AT_ONCE	1000	/* entries that one entry names at most */
 #define REASON_MAX		1000	/* bytes */
 
+/* Locked, so that of two who erase the same one the second finds what the first has left. */
 static const char find_sql[] =
 	"SELECT e.tableoid, e.ctid, bulwark_internal.leaf_entry_id(e.leaf), e.leaf"
 	" FROM bulwark_internal.ledger_entries e"
 	" WHERE bulwark_internal.leaf_entry_id(e.leaf) = ANY ($1) AND e.content IS NOT NULL"
-	" ORDER BY 3";
+	" ORDER BY 3 FOR NO KEY UPDATE";
 
 /*
  * Entries that say what was erased, or how things are set up, stay whole, or nobody
