@@ -135,6 +135,15 @@ sort_ranges(Ranges *ranges)
 		qsort(ranges->at, ranges->n, sizeof(Range), by_first);
 }
 
+/* A content goes when its erasure is committed; the record of that is here once it is sealed. */
+static void
+not_named(Check *check, uint64_t entry_id)
+{
+	check_problem(check, -1, (int64_t) entry_id, check->pending > 0 ?
+				  "its content is gone, and no record of an erasure names it, or none that was sealed: export again" :
+				  "its content is gone, and no record of an erasure names it");
+}
+
 /* Every content that is gone is named by a record of its erasure, and no other leaf. */
 void
 check_erasures(Check *check)
@@ -150,8 +159,7 @@ check_erasures(Check *check)
 		uint8_t		hash[BW_SHA256_LEN];
 
 		for (; i < check->gone.n && check->gone.at[i].first < range->first; i++)
-			check_problem(check, -1, (int64_t) check->gone.at[i].first,
-						  "its content is gone, and no record of an erasure names it");
+			not_named(check, check->gone.at[i].first);
 		bw_sha256_begin(&leaves);
 		for (; i < check->gone.n && check->gone.at[i].first <= range->last; i++)
 			bw_sha256_add(&leaves, check->gone.at[i].hash, BW_SHA256_LEN);
@@ -161,6 +169,5 @@ check_erasures(Check *check)
 						  ", are not those that were erased", range->last);
 	}
 	for (; i < check->gone.n; i++)
-		check_problem(check, -1, (int64_t) check->gone.at[i].first,
-					  "its content is gone, and no record of an erasure names it");
+		not_named(check, check->gone.at[i].first);
 }

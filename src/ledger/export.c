@@ -11,6 +11,7 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "common/note.h"
@@ -497,6 +498,13 @@ keys_json(const char *origin)
 	return keys.data;
 }
 
+/* Is it of everything, for a reader who sees all entries? */
+static bool
+is_whole(const Export *export)
+{
+	return LedgerReadsAll() && !export->has_since && !export->has_until;
+}
+
 static void
 put_log(Export *export)
 {
@@ -508,7 +516,7 @@ put_log(Export *export)
 		Int64GetDatum((int64) export->tree_size),
 		TimestampTzGetDatum(export->since),
 		TimestampTzGetDatum(export->until),
-		BoolGetDatum(LedgerReadsAll() && !export->has_since && !export->has_until)
+		BoolGetDatum(is_whole(export))
 	};
 	bool		isnull[] = {false, false, false, !export->has_since, !export->has_until, false};
 
@@ -592,6 +600,19 @@ size_of_blocks(Tuplestorestate *blocks, TupleDesc desc)
 	return size;
 }
 
+/*
+ * An erasure takes contents with its commit, and what it records is in an export once
+ * it is sealed.  So who gets everything, and could tell that a record is missing, sees
+ * what is sealed now.  A transaction that has one snapshot keeps to that.
+ */
+static void
+begin_snapshot(bool whole)
+{
+	if (whole && !IsolationUsesXactSnapshot())
+		SealIfPossible();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
 /* The reading is an entry, whatever becomes of the transaction. */
 static void
 record_export(const char *format)
@@ -660,6 +681,7 @@ bulwark_ledger_export(PG_FUNCTION_ARGS)
 
 		export.shapes = hash_create("bulwark export shapes", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
+	begin_snapshot(jsonl && is_whole(&export));
 	blocks = private_lines(blocks_sql, 1, &bool_type, &sees_runs, &desc);
 	export.tree_size = size_of_blocks(blocks, desc);
 	collect(&export);
@@ -667,6 +689,7 @@ bulwark_ledger_export(PG_FUNCTION_ARGS)
 		export_jsonl(&export, blocks, desc);
 	else
 		export_lines(&export, format);
+	PopActiveSnapshot();
 	tuplesort_end(export.sort);
 	tuplestore_end(blocks);
 	return (Datum) 0;

@@ -190,6 +190,8 @@ extern void LedgerReadEvent(const char *entity_type, const char *entity_id, cons
 /* --- seal.c, tree.c: leaves, tiles, blocks ---------------------------------------- */
 /* Seal what is committed now; the tree's size.  In a transaction of the caller. */
 extern uint64 LedgerSealNow(void);
+/* Have the worker seal what is committed now, where it can soon. */
+extern void SealIfPossible(void);
 /* The leaf of (incarnation, xid, sequence), or -1 while it is not sealed. */
 extern int64 LeafIndexOf(uint32 incarnation, uint64 xid, uint32 sequence);
 extern uint64 TreeSize(void);

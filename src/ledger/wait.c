@@ -16,6 +16,7 @@
 
 #define LOOK_MS		100			/* so often a waiting session looks for signals */
 #define SEAL_TIMEOUT_US (INT64CONST(60) * USECS_PER_SEC)
+#define SEAL_TRY_US		(INT64CONST(10) * USECS_PER_SEC)
 
 static bool commit_waits_for_seal = false;
 
@@ -73,39 +74,75 @@ SealWaitAfterCommit(void)
 			 errdetail("The transaction has already committed.")));
 }
 
-/* A round that begins after the call has been committed; the tree's size then. */
+typedef enum Sealed
+{
+	SEALED, SEALED_NO_SLOT, SEALED_FAILED, SEALED_LATE
+} Sealed;
+
+/* Wait, not longer than that, until a round that begins after the call has been committed. */
+static Sealed
+seal_now(int64 patience)
+{
+	TimestampTz give_up = GetCurrentTimestamp() + patience;
+	DatabaseSlot *slot;
+	uint64		request;
+	uint32		failures;
+	Sealed		result = SEALED;
+
+	if (!SealRequest(&slot, &request, &failures))
+		return SEALED_NO_SLOT;
+	ConditionVariablePrepareToSleep(&slot->changed);
+	while (result == SEALED && !SealServed(slot, request))
+	{
+		(void) ConditionVariableTimedSleep(&slot->changed, LOOK_MS, PG_WAIT_EXTENSION);
+		if (pg_atomic_read_u32(&slot->failures) != failures)
+			result = SEALED_FAILED;
+		else if (GetCurrentTimestamp() > give_up && !SealServed(slot, request))
+			result = SEALED_LATE;
+	}
+	ConditionVariableCancelSleep();
+	return result;
+}
+
+void
+SealIfPossible(void)
+{
+	uint8		root[ROOT_KEY_ID_LEN];
+
+	if (!RecoveryInProgress() && LogPeek() != NULL && !LogIsOwn() && KeyringHasRoot(KEYRING_CURRENT, root))
+		(void) seal_now(SEAL_TRY_US);
+}
+
+/* The tree's size then. */
 Datum
 bulwark_ledger_seal(PG_FUNCTION_ARGS)
 {
-	DatabaseSlot *slot;
-	TimestampTz give_up = GetCurrentTimestamp() + SEAL_TIMEOUT_US;
-	uint64		request;
-	uint32		failures;
-
 	PreventCommandDuringRecovery("bulwark.ledger_seal()");
 	if (LogPeek() == NULL)
 		PG_RETURN_INT64(0);
 	KeyringRequire();
-	if (!SealRequest(&slot, &request, &failures))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("too many databases have a ledger")));
-	ConditionVariablePrepareToSleep(&slot->changed);
-	while (!SealServed(slot, request))
+	switch (seal_now(SEAL_TIMEOUT_US))
 	{
-		(void) ConditionVariableTimedSleep(&slot->changed, LOOK_MS, PG_WAIT_EXTENSION);
-		if (pg_atomic_read_u32(&slot->failures) != failures)
+		case SEALED:
+			break;
+		case SEALED_NO_SLOT:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("too many databases have a ledger")));
+			break;
+		case SEALED_FAILED:
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("sealing failed"),
 					 errdetail("The server log says why; it is tried again.")));
-		if (GetCurrentTimestamp() > give_up)
+			break;
+		case SEALED_LATE:
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the ledger has not been sealed"),
 					 errhint("See bulwark.ledger_status(), bulwark.max_workers and max_worker_processes.")));
+			break;
 	}
-	ConditionVariableCancelSleep();
 	PG_RETURN_INT64((int64) TreeSize());
 }
 

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use IPC::Run;
 use lib $FindBin::RealBin;
 use BulwarkNode;
 use PostgreSQL::Test::Cluster;
@@ -87,6 +88,40 @@ is(sql('SELECT bulwark.ledger_seal() > 0'), 't', 'the erasure is sealed');
 is(sql('SELECT ok, integrity, coverage FROM bulwark.ledger_verify()'), 't|ok|ok', 'the ledger is whole, its indexes too')
   or diag(sql('SELECT * FROM bulwark.ledger_problems() LIMIT 5'));
 
+# --- an export right after an erasure --------------------------------------------------------
+# of contents that are gone, and of a record that is sealed before the worker's next round
+my $vkey = sql('SELECT bulwark.ledger_public_key()');
+my @verify = ('bulwarkctl', 'verify', '--key', $vkey, '-d', $node->connstr('postgres'));
+$node->append_conf('postgresql.conf', 'bulwark.seal_interval = 1min');
+$node->reload;
+sql(q{SELECT bulwark.ledger_seal(), bulwark.ledger_seal()});
+is(sql(q{SELECT bulwark.ledger_erase(array_agg(entry_id), 'art. 17') FROM bulwark.ledger WHERE entity_id = 'p9@erase.example'}), '1', 'an erasure');
+command_checks_all(\@verify, 0, [qr/^verified: /], [], 'is in the export that follows it at once, which is verified');
+my $eraser = session_start($node, 'postgres');
+session_say($eraser, q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT bulwark.ledger_erase(array_agg(entry_id), 'art. 17') FROM bulwark.ledger WHERE entity_id = 'p10@erase.example';});
+my $early = private_file('early.jsonl', session_say($eraser, q{SELECT bulwark.ledger_export('jsonl');}) . "\n");
+command_checks_all([ @verify[0 .. 3], $early ], 1, [qr/its content is gone, and no record of an erasure names it, or none that was sealed: export again/], [],
+	'one from within the transaction that erases says that it came too early');
+
+# --- two at once ------------------------------------------------------------------------------
+my $erase_both = q{SELECT bulwark.ledger_erase(array_agg(entry_id), 'art. 17') FROM bulwark.ledger WHERE entity_id IN ('p10@erase.example', 'p11@erase.example')};
+my $second = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', $erase_both ], '<', \undef, '>&', \my $erased);
+$node->poll_query_until('postgres', q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%ledger_erase%' AND pid <> pg_backend_pid())})
+  or die 'the second erasure does not wait';
+session_say($eraser, 'COMMIT;');
+$second->finish;
+is($erased, "1\n", 'an erasure that waited for another erases what that has left');
+session_say($eraser, q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM person;});
+is(sql(q{SELECT bulwark.ledger_erase(array_agg(entry_id), 'art. 17') FROM bulwark.ledger WHERE entity_id = 'p12@erase.example'}), '1', 'an erasure');
+session_say($eraser, q{SELECT bulwark.ledger_erase(array_agg(entry_id), 'art. 17') FROM bulwark.ledger WHERE entity_id = 'p12@erase.example';});
+like($eraser->{err}, qr/40001/, 'that a snapshot does not see yet is an error by which to try again');
+session_say($eraser, 'ROLLBACK;');
+session_end($eraser);
+is(sql('SELECT ok FROM bulwark.ledger_verify()'), 't', 'and the ledger is whole');
+command_checks_all(\@verify, 0, [qr/^verified: /], [], 'for bulwarkctl, too');
+$node->append_conf('postgresql.conf', 'bulwark.seal_interval = 1s');
+$node->reload;
+
 # --- the bytes -----------------------------------------------------------------------------
 sql("VACUUM FULL $segment");
 is(in_files('canary-1311.', $segment), 0, 'VACUUM FULL takes them from its files');
@@ -118,8 +153,7 @@ my $evil = sql(q{SELECT entry_id FROM bulwark.ledger WHERE entity_id = 'evil100'
 ok($first <= $evil && $evil <= $last, 'L8: an id is used twice after a restart');
 sql('SELECT bulwark.ledger_seal()');
 like(problems(), qr/^$evil: another entry has the same id$/m, 'L8: ledger_problems() names it');
-my $vkey = sql('SELECT bulwark.ledger_public_key()');
-command_checks_all([ 'bulwarkctl', 'verify', '--key', $vkey, '-d', $node->connstr('postgres') ], 1,
+command_checks_all(\@verify, 1,
 	[qr/entry $evil: another entry has the same id/], [], 'L8: so does bulwarkctl');
 
 # the segment's file under another name, which no guard knows
@@ -129,7 +163,7 @@ sql("UPDATE pg_class SET relfilenode = pg_relation_filenode('$active') WHERE oid
 is(sql("UPDATE alias SET content = NULL WHERE bulwark_internal.leaf_entry_id(leaf) = $evil AND content IS NOT NULL RETURNING 1"), '1',
 	'L8: a content is taken away under the erasure of another');
 like(problems(), qr/^\d+: the contents that are gone, up to entry \d+, are not those that were erased$/m, 'L8: it is not the one that was erased');
-command_checks_all([ 'bulwarkctl', 'verify', '--key', $vkey, '-d', $node->connstr('postgres') ], 1,
+command_checks_all(\@verify, 1,
 	[qr/up to entry \d+, are not those that were erased/], [], 'L8: which bulwarkctl tells, too');
 
 # --- what says how things are set up ---------------------------------------------------------------
@@ -139,7 +173,7 @@ like($refused, qr/the content of entry $setup cannot be erased/, 'L8: that a tab
 sql("UPDATE pg_class SET relfilenode = pg_relation_filenode('$segment') WHERE oid = 'alias'::regclass");
 is(sql("UPDATE alias SET content = NULL WHERE bulwark_internal.leaf_entry_id(leaf) = $setup RETURNING 1"), '1', 'L8: who takes it away all the same');
 like(problems(), qr/^$setup: its content is gone, which no erasure takes from such an entry$/m, 'L8: is found');
-command_checks_all([ 'bulwarkctl', 'verify', '--key', $vkey, '-d', $node->connstr('postgres') ], 1,
+command_checks_all(\@verify, 1,
 	[qr/entry $setup: its content is gone, which no erasure takes from such an entry/], [], 'L8: by bulwarkctl, too');
 
 done_testing();
