@@ -89,9 +89,11 @@ SET SESSION AUTHORIZATION ledger_verify_app;
 \set VERBOSITY sqlstate
 SELECT * FROM bulwark.ledger_problems();
 SELECT bulwark.ledger_proof(:entry_id);
+SELECT bulwark.ledger_consistency(1, 1000000000);	-- how many there are is not told
 SET SESSION AUTHORIZATION ledger_verify_backend;
 BEGIN;
 SELECT bulwark.assume(:'ann', :'acme') ->> 'email' AS acting_for;
+SELECT bulwark.ledger_consistency(1, 300) ->> 'version' AS version;
 SELECT bulwark.ledger_proof(:entry_id) ->> 'version' AS own_tenants;
 SELECT bulwark.ledger_proof(:others);
 ROLLBACK;

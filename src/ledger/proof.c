@@ -178,6 +178,12 @@ bulwark_ledger_consistency(PG_FUNCTION_ARGS)
 	StringInfoData json;
 	int			n;
 
+	/* how many entries there are is not everybody's business */
+	if (!LedgerReadsAll() && !HasClusterRole(GetUserId(), ROLE_ADMIN) && GrantFor("audit", 5, "read", 4) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to prove the ledger's consistency"),
+				 errhint("Be a member of \"%s\" or \"%s\", or act as an identity with audit:read.", ROLE_AUDITOR, ROLE_ADMIN)));
 	if (old_size < 1 || old_size > new_size || (uint64) new_size > tree_size)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -35,4 +35,4 @@ CREATE FUNCTION bulwark.ledger_consistency(old_size bigint, new_size bigint) RET
 REVOKE ALL ON FUNCTION bulwark.ledger_consistency(bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.ledger_consistency(bigint, bigint) TO bulwark_app, bulwark_impersonator, bulwark_auditor, bulwark_admin;
 COMMENT ON FUNCTION bulwark.ledger_consistency(bigint, bigint) IS
-	'The RFC 6962 consistency proof that the tree of new_size leaves begins with that of old_size. Errors: 22023 unless 1 <= old_size <= new_size <= the tree''s size.';
+	'The RFC 6962 consistency proof that the tree of new_size leaves begins with that of old_size. For members of bulwark_auditor or bulwark_admin, and identities with audit:read. Errors: 22023 unless 1 <= old_size <= new_size <= the tree''s size; 42501 anybody else.';
