@@ -160,6 +160,9 @@ check_alter_table(AlterTableStmt *stmt, bool top_level)
 	if (!OidIsValid(relid) || GuardOff())
 		return false;
 	check_named_triggers(stmt, relid);
+	/* a default of a view's column is no change of the view to the hook on definitions */
+	if (get_rel_relkind(relid) == RELKIND_VIEW && IsLedgerMember(RelationRelationId, relid))
+		RefuseLedgerDefinition("altering a view of bulwark");
 	if (!OidIsValid(LedgerTableOf(relid)))
 	{
 		if (stmt->objtype == OBJECT_TABLE)

@@ -129,6 +129,8 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('42501', 'L3: move a function', 'ALTER FUNCTION bulwark_internal.capture() SET SCHEMA shop'),
 	('42501', 'L3: drop a function', 'DROP FUNCTION bulwark_internal.capture() CASCADE'),
 	('42501', 'L3: drop a routine', 'DROP ROUTINE bulwark_internal.ledger_guard CASCADE'),
+	('42501', 'L3: a default for a column of a view', 'ALTER VIEW bulwark.ledger ALTER entry_id SET DEFAULT 5'),
+	('42501', 'L3: the same as of a table', 'ALTER TABLE bulwark.ledger ALTER entry_id SET DEFAULT 5'),
 	('42501', 'L3: replace a view', 'CREATE OR REPLACE VIEW bulwark.issuers AS SELECT * FROM bulwark.issuers WHERE false'),
 	('42501', 'L3: rename the schema', 'ALTER SCHEMA bulwark_internal RENAME TO x'),
 	('42501', 'L3: give the schema away', 'ALTER SCHEMA bulwark_internal OWNER TO pgtap_guard_owner'),
