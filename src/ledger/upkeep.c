@@ -75,7 +75,9 @@ make_ahead(List *segments)
 	const Segment *last;
 	TrustedScope scope;
 
-	if (segments == NIL || segment_in(segments, SEGMENT_AHEAD) != NULL)
+	/* as the making of a child locks its parent: somebody's transaction may have it for long */
+	if (segments == NIL || segment_in(segments, SEGMENT_AHEAD) != NULL ||
+		!ConditionalLockRelationOid(PrivateRelid("ledger_entries"), ShareUpdateExclusiveLock))
 		return false;
 	last = llast(segments);
 	TrustedBegin(&scope);

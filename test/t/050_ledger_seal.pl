@@ -168,6 +168,24 @@ is($reindexed, '', 'the table is reindexed when its reader is gone');
 ok(wait_for('SELECT pending = 0 FROM bulwark.ledger_status()'), 'L17: it catches up');
 whole('L17: and all is whole');
 
+# A transaction that has the parent of the segments: none is made ahead, and sealing goes on.
+ok(wait_for(q{SELECT EXISTS (SELECT FROM bulwark_internal.ledger_segments WHERE state = 'ahead')}), 'a segment is made ahead');
+my $comment = session_start($node, 'postgres');
+session_say($comment, q{BEGIN; COMMENT ON TABLE bulwark_internal.ledger_entries IS 'x';});
+my $segments = sql('SELECT max(segment) FROM bulwark_internal.ledger_segments');
+for my $k (1 .. 2)
+{
+	sql("INSERT INTO t SELECT n, repeat('z', 200) FROM generate_series(30000 + $k * 10000, 36000 + $k * 10000) n; SELECT bulwark.ledger_seal()");
+	ok(wait_for("SELECT segment >= $segments FROM bulwark_internal.ledger_segments WHERE state = 'active'"), 'L17: the segment made ahead is taken');
+}
+sql("INSERT INTO t VALUES (47, 'x')");
+is(sql('SELECT bulwark.ledger_seal() > 0'), 't', 'L17: entries are sealed while somebody has the parent of the segments, and another is due');
+is(sql('SELECT max(segment) FROM bulwark_internal.ledger_segments'), $segments, 'L17: which is not made');
+session_say($comment, 'ROLLBACK;');
+session_end($comment);
+ok(wait_for("SELECT max(segment) > $segments FROM bulwark_internal.ledger_segments"), 'L17: before that ends');
+whole('L17: and all is whole');
+
 # in a worker's long pause between rounds
 $node->append_conf('postgresql.conf', 'bulwark.seal_interval = 30s');
 $node->reload;
