@@ -309,12 +309,43 @@ hidden_len(const char *p)
 	return p[len] == '$' && memchr(p, '*', len) != NULL ? len : 0;
 }
 
+/* The call in which a trigger's definition ends: names in it are constants, as strings are. */
+typedef enum TriggerCall
+{
+	NO_CALL, EXECUTE_READ, CALL_BEGUN, ARGUMENTS
+} TriggerCall;
+
+static bool
+is_keyword(const char *word, size_t len, const char *keyword)
+{
+	return len == strlen(keyword) && pg_strncasecmp(word, keyword, len) == 0;
+}
+
+static TriggerCall
+call_after_word(TriggerCall call, const char *word, size_t len)
+{
+	if (call == ARGUMENTS || call == CALL_BEGUN)
+		return call;
+	if (call == EXECUTE_READ && (is_keyword(word, len, "function") || is_keyword(word, len, "procedure")))
+		return CALL_BEGUN;
+	return is_keyword(word, len, "execute") ? EXECUTE_READ : NO_CALL;
+}
+
+static TriggerCall
+call_after_sign(TriggerCall call, char sign)
+{
+	if (sign == '(')
+		return call == CALL_BEGUN ? ARGUMENTS : call == ARGUMENTS ? ARGUMENTS : NO_CALL;
+	return sign == ')' || sign == ';' ? NO_CALL : call;
+}
+
 void
 HideValues(char *text)
 {
 	char	   *to = text;
 	char	   *p = text;
 	size_t		hidden;
+	TriggerCall call = NO_CALL;
 
 	HideConstants(text, text, QUOTED_NAME, BACKSLASH_UNSURE);
 	while (*p != '\0')
@@ -330,7 +361,10 @@ HideValues(char *text)
 		{
 			p = quoted_end(p + 1, '"', false);
 			p += *p != '\0';
-			to = copy_to(to, start, p);
+			if (call == ARGUMENTS)
+				*to++ = '*';
+			else
+				to = copy_to(to, start, p);
 		}
 		else if (p > text && p[-1] == '$' && (hidden = hidden_len(p)) > 0)
 		{
@@ -339,10 +373,12 @@ HideValues(char *text)
 		}
 		else if (*p == '\'')
 		{
-			/* what is hidden, at most one of it */
-			p++;
-			to = copy_to(to, start, p + (*p == '*'));
-			p += strspn(p, "*\r\n");
+			/* of what is hidden one, of nothing none */
+			*to++ = *p++;
+			hidden = strspn(p, "*\r\n");
+			if (hidden > 0)
+				*to++ = '*';
+			p += hidden;
 			if (*p == '\'')
 				*to++ = *p++;
 		}
@@ -350,7 +386,11 @@ HideValues(char *text)
 		{
 			while (is_word(*p) && *p != '$')
 				p++;
-			to = copy_to(to, start, p);
+			if (call == ARGUMENTS)
+				*to++ = '*';
+			else
+				to = copy_to(to, start, p);
+			call = call_after_word(call, start, p - start);
 		}
 		else if (isdigit((unsigned char) *p))
 		{
@@ -358,7 +398,10 @@ HideValues(char *text)
 			*to++ = '0';
 		}
 		else
+		{
+			call = call_after_sign(call, *p);
 			*to++ = *p++;
+		}
 	}
 	*to = '\0';
 }
