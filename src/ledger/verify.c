@@ -116,18 +116,14 @@ verify_end(Verify *v)
 	FreeAccessStrategy(v->strategy);
 }
 
-/* Verify everything: problems go to the sink, where there is one. */
+/* Guarded: what is read of our tables by the server's own means, to know where the rest is, may be damaged too. */
 static void
-verify_run(Verify *v)
+verify_all(void *arg)
 {
-	MemoryContext caller;
-	const Log  *log;
+	Verify	   *v = arg;
+	MemoryContext caller = MemoryContextSwitchTo(v->context);
+	const Log  *log = LogPeek();
 
-	v->context = AllocSetContextCreate(CurrentMemoryContext, "bulwark verification", ALLOCSET_DEFAULT_SIZES);
-	v->page = AllocSetContextCreate(v->context, "bulwark verified page", ALLOCSET_DEFAULT_SIZES);
-	caller = MemoryContextSwitchTo(v->context);
-	write_what_is_kept();
-	log = LogPeek();
 	lock_segments();
 	v->snapshot = RegisterSnapshot(LedgerSnapshot());
 	v->strategy = GetAccessStrategy(BAS_BULKREAD);
@@ -152,16 +148,40 @@ verify_run(Verify *v)
 	verify_end(v);
 }
 
+/* Verify everything: problems go to the sink, where there is one. */
+static void
+verify_run(Verify *v)
+{
+	char	   *why;
+
+	v->context = AllocSetContextCreate(CurrentMemoryContext, "bulwark verification", ALLOCSET_DEFAULT_SIZES);
+	v->page = AllocSetContextCreate(v->context, "bulwark verified page", ALLOCSET_DEFAULT_SIZES);
+	write_what_is_kept();
+	why = VerifyGuarded(verify_all, v);
+	if (why != NULL)
+		VerifyProblem(v, NO_LEAF, NO_ENTRY, "the ledger could not be read to the end: %s", why);
+}
+
 /* --- coverage ------------------------------------------------------------------------------- */
+
+/* Guarded. */
+static void
+find_gaps(void *arg)
+{
+	*(List **) arg = CoverageProblems();
+}
 
 /* Is all that is to be audited audited?  'ok', or what is not.  No SQL function
  * stands in between that a superuser could have edited. */
 static char *
 coverage_verdict(void)
 {
-	List	   *problems = CoverageProblems();
+	List	   *problems = NIL;
 	const CoverageProblem *first;
+	const char *why = VerifyGuarded(find_gaps, &problems);
 
+	if (why != NULL)
+		return psprintf("could not be looked for to the end: %s", why);
 	if (problems == NIL)
 		return pstrdup("ok");
 	first = linitial(problems);

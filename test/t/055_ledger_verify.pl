@@ -431,6 +431,26 @@ for my $what ("$id{edited}: found when it was to be sealed: an entry does not be
 	like($found, qr/^- \Q$what\E$/m, "L11: the sealer says so for good: $what");
 }
 
+# --- what says where the rest is -----------------------------------------------------------------------------
+# a row of a transaction of which the server knows nothing
+for my $damage ([ 'ledger_segments', qr/the ledger could not be read to the end/ ],
+	[ 'ledger_segment_1', qr/page 0 of "ledger_segment_1" cannot be read: .*\|could not be looked for to the end/ ])
+{
+	my ($table, $told) = @$damage;
+	is(tampered($pristine, sub { }), '', 'as it was');
+	my %row;
+	@row{qw(ctid path)} = split /\|/, sql("SELECT ctid, pg_relation_filepath('bulwark_internal.$table') FROM bulwark_internal.$table LIMIT 1");
+	sql('CHECKPOINT');
+	$node->stop;
+	my $at = locate(\%row)->{offset};
+	my $flags = unpack 'S<', substr slurp_binary("$data/$row{path}"), $at + 20, 2;
+	patch(\%row, $at, pack 'L<', 0xc0000000);
+	patch(\%row, $at + 20, pack 'S<', $flags & ~0x0300);	# nor whether it has committed
+	$node->start;
+	like(sql('SELECT ok, integrity, coverage FROM bulwark.ledger_verify()'), qr/^f\|.*$told: could not access status of transaction 3221225472/,
+		"L8: $table damaged so that the server cannot read it: ledger_verify() says so");
+}
+
 # --- L31: code that runs as the server's user ------------------------------------------------------------------
 is(tampered($pristine, sub { }), '', 'as it was');
 sql('CREATE EXTENSION pg_surgery');
