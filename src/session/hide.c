@@ -16,6 +16,7 @@
 #include "session/session.h"
 
 #include "commands/prepare.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/memnodes.h"
 #include "parser/analyze.h"
@@ -387,6 +388,59 @@ hide_plan(char *message)
 	return true;
 }
 
+/* Does a line begin here under which a deadlock's report quotes a statement?  Where that begins, or NULL. */
+static char *
+quoted_statement(char *line)
+{
+	const char *format = _("Process %d: %s");
+	const char *number = strstr(format, "%d");
+	const char *text = strstr(format, "%s");
+	size_t		digits;
+
+	if (number == NULL || text == NULL || text < number || strncmp(line, format, number - format) != 0)
+		return NULL;
+	line += number - format;
+	number += strlen("%d");
+	digits = strspn(line, "0123456789");
+	return digits > 0 && strncmp(line + digits, number, text - number) == 0 ? line + digits + (text - number) : NULL;
+}
+
+/*
+ * A deadlock's report quotes the statements of other sessions as pg_stat_activity has
+ * them: one that waits for a table's lock before it has been parsed as it came, and of
+ * one that is longer than what is shown there the beginning, which need not name ours.
+ */
+static void
+hide_deadlock(char *report, const char *processes)
+{
+	char	   *end = report;
+	char	   *statement = NULL;
+
+	if (report == NULL || processes == NULL || strlen(processes) > strlen(report))
+		return;
+	for (end = report + strlen(processes); *end != '\0' && statement == NULL;)
+		statement = *end++ == '\n' ? quoted_statement(end) : NULL;
+	/* in words that are not known here: none of it */
+	if (statement == NULL)
+		report[strlen(processes)] = '\0';
+	while (statement != NULL)
+	{
+		char	   *next = NULL;
+		bool		named;
+
+		for (end = statement; *end != '\0'; end++)
+			if (*end == '\n' && (next = quoted_statement(end + 1)) != NULL)
+				break;
+		*end = '\0';
+		named = FindHiddenWord(statement) != NULL;
+		if (named || NamesExecute(statement) || strlen(statement) + MAX_MULTIBYTE_CHAR_LEN >= pgstat_track_activity_query_size)
+			HideConstants(statement, statement, named ? QUOTED_INPUT : QUOTED_NAME, BACKSLASH_UNSURE);
+		if (next != NULL)
+			*end = '\n';
+		statement = next;
+	}
+}
+
 /*
  * The server could not read a statement, or took a part of it for a name: where its
  * constants begin and end is not known then.
@@ -425,7 +479,8 @@ hide_line_constants(ErrorData *edata, bool unread)
 		HideConstants(edata->message, statement_in(edata->message), quoted, BACKSLASH_UNSURE);
 	HideAuditLine(edata->message);
 	HideConstants(edata->detail, edata->detail != NULL ? strstr(edata->detail, ":constvalue") : NULL, quoted, BACKSLASH_UNSURE);
-	HideConstants(edata->detail_log, NULL, quoted, BACKSLASH_UNSURE);
+	if (edata->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+		HideConstants(edata->detail_log, NULL, quoted, BACKSLASH_UNSURE);
 	HideConstants(edata->context, FindHiddenWord(edata->context), input ? QUOTED_INPUT : QUOTED_STATEMENT, BACKSLASH_UNSURE);
 	if (input)
 		hide_quoted_input(edata->context);
@@ -451,8 +506,10 @@ hide_emit_log(ErrorData *edata)
 	HideSecrets(edata->context);
 	HideSecrets(edata->internalquery);
 	hide_command_tree(edata->detail);
+	if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+		hide_deadlock(edata->detail_log, edata->detail);
 	if (statement || FindHiddenWord(edata->message) || FindHiddenWord(edata->detail) ||
-		FindHiddenWord(edata->context) || FindHiddenWord(edata->internalquery))
+		FindHiddenWord(edata->detail_log) || FindHiddenWord(edata->context) || FindHiddenWord(edata->internalquery))
 	{
 		hide_line_constants(edata, unread);
 		/* EXECUTE of a prepared one: the detail says of what */

@@ -230,6 +230,30 @@ like(slurp_file($node->logfile), qr/statement: SELECT passed_on\('$beyond'\)/, '
 is($node->safe_psql('postgres', q{SELECT string_agg(check_name || ' ' || status, ', ' ORDER BY check_name) FROM bulwark.secrets_check() WHERE check_name IN ('log_statement', 'log_parameters', 'log_error_parameters', 'pgaudit')}),
 	'log_error_parameters fail, log_parameters fail, log_statement warning, pgaudit ' . ($pgaudit ? 'fail' : 'ok'), 'S6: ... and secrets_check() names the settings by which it is');
 
+# A deadlock's report quotes the statements of others: one that waits for a table's lock
+# before it has been parsed, and one whose beginning alone is known.
+$node->safe_psql('postgres', "CREATE TABLE other (i int); GRANT SELECT ON other TO backend; ALTER ROLE backend SET deadlock_timeout = '1h'");
+for my $case (
+	[ 'a statement in a deadlock', "INSERT INTO kept (id, s) VALUES ('deadlock', bulwark.encrypt('%s'))" ],
+	[ 'a name in a deadlock', 'INSERT INTO kept (id, s) VALUES (\'deadlock\', bulwark.encrypt("%s"))' ],
+	[ 'a statement in a deadlock, cut off', "INSERT INTO kept (id, s) SELECT 'it''s %s" . 'x' x 2000 . "', bulwark.encrypt('x')" ])
+{
+	my ($way, $statement) = @$case;
+	my ($waits, $asks) = map { session_start($node, $_) } 'backend', 'postgres';
+	session_say($waits, "BEGIN;\nSELECT count(*) FROM other;");
+	session_say($asks, "SET deadlock_timeout = '10ms';\nBEGIN;\nLOCK TABLE kept;");
+	$waits->{in} .= sprintf("$statement;\n", canary($way));
+	$waits->{run}->pump_nb;
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE NOT granted});
+	session_say($asks, "ALTER TABLE other ADD COLUMN j int /* 'asked' */;");
+	like($asks->{err}, qr/deadlock detected/, "$way: two sessions wait for each other");
+	session_say($asks, 'ROLLBACK;');
+	session_say($waits, 'ROLLBACK;');
+	session_end($_) for $waits, $asks;
+}
+like(slurp_file($node->logfile), qr/Process \d+: INSERT INTO kept \(id, s\) VALUES \('\*+', bulwark\.encrypt\('\*+'\)\)/, 'the report has the statement with its constants overwritten');
+like(slurp_file($node->logfile), qr/Process \d+: ALTER TABLE other ADD COLUMN j int \/\* 'asked' \*\//, 'and one that takes no plaintext as it is');
+
 # what the server tells of statements
 my $activity = session_start($node, 'backend');
 session_say($activity, sprintf("SELECT bulwark.encrypt_for('a9000000-0000-4000-8000-000000000001', '%s') IS NOT NULL;", canary('a session that stays')));
