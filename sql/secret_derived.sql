@@ -137,6 +137,120 @@ ROLLBACK;
 DROP TABLE sd_stored, sd_indexed, sd_caught;
 DROP FUNCTION sd_wraps(bulwark.encrypted_text), sd_catches(bulwark.encrypted_text);
 
+-- nor does a body in SQL show all: aggregates, casts, attributes that are functions, queries in a string
+CREATE FUNCTION sd_step(text, v bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT bulwark.decrypt_text(v, 'c') $$;
+CREATE AGGREGATE sd_last(bulwark.encrypted_text) (SFUNC = sd_step, STYPE = text);
+CREATE FUNCTION sd_aggregates(v bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT sd_last(x) FROM (SELECT v) AS q (x) $$;
+CREATE FUNCTION sd_aggregates_parsed(v bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE RETURN (SELECT sd_last(x) FROM (SELECT v) AS q (x));
+CREATE TYPE sd_row AS (v bulwark.encrypted_text);
+CREATE TYPE sd_opened AS (v text);
+CREATE FUNCTION sd_open(bulwark.encrypted_text) RETURNS sd_opened LANGUAGE sql IMMUTABLE AS $$ SELECT ROW (bulwark.decrypt_text($1, 'c'))::sd_opened $$;
+CREATE CAST (bulwark.encrypted_text AS sd_opened) WITH FUNCTION sd_open(bulwark.encrypted_text);
+CREATE FUNCTION sd_casts(v bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT (v::sd_opened).v $$;
+CREATE FUNCTION sd_attribute(sd_row) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT bulwark.decrypt_text($1.v, 'c') $$;
+CREATE FUNCTION sd_attributes(v bulwark.encrypted_text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT (x).sd_attribute FROM (SELECT ROW (v)::sd_row) AS q (x) $$;
+CREATE FUNCTION sd_queries(i int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT query_to_xml('SELECT bulwark.decrypt_text(name, ''c'') FROM sd_person WHERE id = ' || i, true, true, '')::text $$;
+CREATE FUNCTION sd_queries_parsed(i int) RETURNS text LANGUAGE sql IMMUTABLE RETURN query_to_xml('SELECT bulwark.decrypt_text(name, ''c'') FROM sd_person WHERE id = ' || i, true, true, '')::text;
+CREATE VIEW sd_replaced AS SELECT id, 'harmless'::text AS name FROM sd_person;
+CREATE FUNCTION sd_reads(i int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT name FROM sd_replaced WHERE id = i $$;
+CREATE FUNCTION sd_reads_parsed(i int) RETURNS text LANGUAGE sql IMMUTABLE RETURN (SELECT name FROM sd_replaced WHERE id = i);
+SELECT n, sd_attempt(statement) FROM unnest(ARRAY[
+	'CREATE TABLE sd_new (name bulwark.encrypted_text, clear text GENERATED ALWAYS AS (sd_aggregates(name)) STORED)',
+	'CREATE TABLE sd_new (name bulwark.encrypted_text, clear text GENERATED ALWAYS AS (sd_aggregates_parsed(name)) STORED)',
+	'CREATE DOMAIN sd_domain AS text DEFAULT sd_name(NULL)',
+	'CREATE DOMAIN sd_domain AS text DEFAULT bulwark.credential_use(''x'', ''x'')',
+	'CREATE DOMAIN sd_domain AS xml DEFAULT query_to_xml(''SELECT 1'', true, true, '''')',
+	'CREATE TABLE sd_new (clear text DEFAULT upper(query_to_xml(''SELECT 1'', true, true, '''')::text))',
+	'ALTER TABLE sd_person ALTER plain SET DEFAULT ts_rewrite(''a'', ''SELECT 1'')::text',
+	'CREATE TABLE sd_new (name bulwark.encrypted_text) PARTITION BY LIST (sd_name(name))',
+	'CREATE TABLE sd_new (id int, name bulwark.encrypted_text) PARTITION BY RANGE (id, (lower(sd_parsed(name))))'
+	]) WITH ORDINALITY AS s (statement, n) ORDER BY n;
+CREATE DOMAIN sd_domain AS text DEFAULT 'x';
+ALTER DOMAIN sd_domain SET DEFAULT sd_name(NULL);
+ALTER DOMAIN sd_domain SET DEFAULT sd_queries(1);
+CREATE TABLE sd_default (id int, clear sd_domain);
+CREATE TABLE sd_cast (id int, name bulwark.encrypted_text, clear text GENERATED ALWAYS AS (sd_casts(name)) STORED);
+CREATE TABLE sd_attributed (id int, name bulwark.encrypted_text, clear text GENERATED ALWAYS AS (sd_attributes(name)) STORED);
+CREATE TABLE sd_queried (id int, clear text GENERATED ALWAYS AS (sd_queries(id)) STORED);
+CREATE TABLE sd_queried_parsed (id int, clear text GENERATED ALWAYS AS (sd_queries_parsed(id)) STORED);
+CREATE TABLE sd_queried_index (id int);
+CREATE INDEX ON sd_queried_index (sd_queries(id));
+CREATE TABLE sd_read (id int, clear text GENERATED ALWAYS AS (sd_reads(id)) STORED);
+CREATE TABLE sd_read_parsed (id int, clear text GENERATED ALWAYS AS (sd_reads_parsed(id)) STORED);
+CREATE TABLE sd_partitioned (id int, name bulwark.encrypted_text) PARTITION BY LIST (sd_casts(name));
+CREATE TABLE sd_bounds (clear text) PARTITION BY LIST (clear);
+BEGIN;
+SELECT bulwark.assume('c8000000-0000-4000-8000-000000000001', :'a_tenant_create') IS NOT NULL AS acting;
+INSERT INTO sd_read VALUES (1);
+INSERT INTO sd_read_parsed VALUES (1);
+SELECT a.clear, b.clear FROM sd_read a, sd_read_parsed b;
+CREATE OR REPLACE VIEW sd_replaced AS SELECT id, bulwark.decrypt_text(name, 'c') AS name FROM sd_person;
+SELECT n, sd_attempt(statement) FROM unnest(ARRAY[
+	'INSERT INTO sd_default (id) VALUES (1)',
+	'INSERT INTO sd_cast SELECT id, name FROM sd_person',
+	'INSERT INTO sd_attributed SELECT id, name FROM sd_person',
+	'INSERT INTO sd_queried VALUES (1)',
+	'INSERT INTO sd_queried_parsed VALUES (1)',
+	'INSERT INTO sd_queried_index VALUES (1)',
+	'INSERT INTO sd_read VALUES (2)',
+	'INSERT INTO sd_read_parsed VALUES (2)',
+	'INSERT INTO sd_partitioned SELECT id, name FROM sd_person',
+	'CREATE TABLE sd_bound PARTITION OF sd_bounds FOR VALUES IN (bulwark.decrypt_text(''' || (SELECT name::text FROM sd_person WHERE id = 1) || ''', ''c''))'
+	]) WITH ORDINALITY AS s (statement, n) ORDER BY n;
+SELECT sd_casts(name) FROM sd_person WHERE id = 1;
+ROLLBACK;
+SELECT check_name, status, detail FROM bulwark.secrets_check() WHERE check_name = 'kept_plaintexts';
+DROP TABLE sd_default, sd_cast, sd_attributed, sd_queried, sd_queried_parsed, sd_queried_index, sd_read, sd_read_parsed, sd_partitioned, sd_bounds;
+ALTER DOMAIN sd_domain DROP DEFAULT;
+BEGIN;
+SELECT bulwark.assume('c8000000-0000-4000-8000-000000000001', :'a_tenant_create') IS NOT NULL AS acting;
+SELECT sd_casts(name), sd_attributes(name), sd_aggregates(name), sd_queries(id) LIKE '%canary 1%' AS queried FROM sd_person WHERE id = 1;
+ROLLBACK;
+
+-- what has become so by another way is told: a domain's default, a partition key
+CREATE VIEW sd_changed AS SELECT id, plain AS name FROM sd_person;
+CREATE FUNCTION sd_later_default() RETURNS text LANGUAGE sql STABLE AS $$ SELECT min(name) FROM public.sd_changed $$;
+CREATE FUNCTION sd_later_key(int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT name FROM public.sd_changed WHERE id = $1 $$;
+ALTER DOMAIN sd_domain SET DEFAULT sd_later_default();
+CREATE TABLE sd_keyed (id int) PARTITION BY LIST (sd_later_key(id));
+CREATE OR REPLACE VIEW sd_changed AS SELECT id, bulwark.decrypt_text(name, 'c') AS name FROM sd_person;
+SELECT check_name, status, detail FROM bulwark.secrets_check() WHERE check_name = 'kept_plaintexts';
+CREATE OR REPLACE FUNCTION sd_later_key(int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT bulwark.decrypt_text(name, 'c') FROM public.sd_person WHERE id = $1 $$;
+DROP TABLE sd_keyed;
+DROP DOMAIN sd_domain;
+DROP VIEW sd_replaced, sd_changed CASCADE;
+DROP AGGREGATE sd_last(bulwark.encrypted_text) CASCADE;
+DROP CAST (bulwark.encrypted_text AS sd_opened);
+DROP FUNCTION sd_step(text, bulwark.encrypted_text), sd_aggregates(bulwark.encrypted_text), sd_casts(bulwark.encrypted_text), sd_attributes(bulwark.encrypted_text),
+	sd_attribute(sd_row), sd_open(bulwark.encrypted_text), sd_queries(int), sd_queries_parsed(int), sd_reads(int), sd_later_default(), sd_later_key(int);
+DROP TYPE sd_row, sd_opened;
+
+-- harmless functions in SQL work in all of these, beside a decryption too
+CREATE FUNCTION sd_hello() RETURNS text LANGUAGE sql STABLE AS $$ SELECT 'hello ' || current_setting('server_encoding') $$;
+CREATE FUNCTION sd_fold(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT lower(btrim($1)) $$;
+CREATE FUNCTION sd_bucket(i int) RETURNS int LANGUAGE sql IMMUTABLE AS $$ SELECT i % 2 $$;
+CREATE DOMAIN sd_greeting AS text DEFAULT sd_hello() CHECK (sd_fold(VALUE) <> '');
+CREATE TABLE sd_harmless (id int, made timestamptz DEFAULT now(), key uuid DEFAULT gen_random_uuid(), greeting sd_greeting, name text DEFAULT sd_hello() CHECK (sd_fold(name) <> ''),
+	folded text GENERATED ALWAYS AS (sd_fold(name)) STORED) PARTITION BY LIST (sd_bucket(id));
+CREATE TABLE sd_harmless_0 PARTITION OF sd_harmless FOR VALUES IN (0);
+CREATE TABLE sd_harmless_1 PARTITION OF sd_harmless FOR VALUES IN (1);
+CREATE INDEX ON sd_harmless (sd_fold(name));
+CREATE STATISTICS sd_harmless ON sd_fold(name), id FROM sd_harmless_0;
+BEGIN;
+SELECT bulwark.assume('c8000000-0000-4000-8000-000000000001', :'a_tenant_create') IS NOT NULL AS acting;
+INSERT INTO sd_harmless (id, name) SELECT id, ' B' || length(bulwark.decrypt_text(name, 'c')) FROM sd_person;
+INSERT INTO sd_harmless (id) VALUES (4);
+COMMIT;
+ANALYZE sd_harmless;
+SELECT tableoid::regclass, id, greeting = sd_hello() AS greeted, folded FROM sd_harmless ORDER BY id;
+SET enable_seqscan = off;
+EXPLAIN (COSTS OFF) SELECT id FROM sd_harmless_0 WHERE sd_fold(name) = 'b8';
+EXPLAIN (COSTS OFF) SELECT id FROM sd_harmless WHERE sd_bucket(id) = 1;
+RESET enable_seqscan;
+DROP TABLE sd_harmless;
+DROP DOMAIN sd_greeting;
+DROP FUNCTION sd_hello(), sd_fold(text), sd_bucket(int);
+
 -- made innocent, and changed behind its back
 CREATE INDEX sd_innocent ON sd_person (sd_innocent(name));
 CREATE MATERIALIZED VIEW sd_later AS SELECT * FROM sd_view_of_view LIMIT 0;

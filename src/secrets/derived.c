@@ -1,8 +1,8 @@
 /*
  * derived.c
  *		What would keep a plaintext in the database is refused: an index, statistics,
- *		a generated column or a default, a constraint, a materialized view, a table
- *		made from a query, a column rewritten, over a value that is opened.
+ *		a generated column or a default, a constraint, a partition key, a materialized
+ *		view, a table made from a query, a column rewritten, over a value that is opened.
  *
  *		Two guards share the work.  The definition is read as the catalogs have it,
  *		through views, operators and the bodies of functions, and refused for
@@ -21,14 +21,17 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_aggregate.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_partitioned_table.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_statistic_ext.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/prepare.h"
 #include "miscadmin.h"
@@ -57,7 +60,7 @@ typedef struct Walk
 {
 	List	   *functions;
 	List	   *relations;
-	bool		unread_too;		/* a body that is not read counts as one that opens */
+	bool		unread_too;		/* what is not read, or not to the end, counts as what opens */
 } Walk;
 
 static object_access_hook_type prev_object_access = NULL;
@@ -78,6 +81,30 @@ is_opener_name(const char *name)
 		if (strcmp(name, openers[i]) == 0)
 			return true;
 	return false;
+}
+
+/* Built-in functions that run a query, or fetch from one, which is a string. */
+static bool
+runs_string(Oid function, void *arg)
+{
+	switch (function)
+	{
+		case F_CURSOR_TO_XML:
+		case F_DATABASE_TO_XML:
+		case F_DATABASE_TO_XML_AND_XMLSCHEMA:
+		case F_QUERY_TO_XML:
+		case F_QUERY_TO_XML_AND_XMLSCHEMA:
+		case F_SCHEMA_TO_XML:
+		case F_SCHEMA_TO_XML_AND_XMLSCHEMA:
+		case F_TABLE_TO_XML:
+		case F_TABLE_TO_XML_AND_XMLSCHEMA:
+		case F_TS_REWRITE_TSQUERY_TEXT:
+		case F_TS_STAT_TEXT:
+		case F_TS_STAT_TEXT_TEXT:
+			return true;
+		default:
+			return false;
+	}
 }
 
 static bool
@@ -235,6 +262,26 @@ sql_body_opens(HeapTuple proc, Walk *walk)
 	return false;
 }
 
+/* The functions that an aggregate is made of. */
+static bool
+aggregate_opens(Oid oid, Walk *walk)
+{
+	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(oid));
+	Form_pg_aggregate form;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	result = function_opens(form->aggtransfn, walk) || function_opens(form->aggfinalfn, walk) ||
+		function_opens(form->aggcombinefn, walk) ||
+		function_opens(form->aggserialfn, walk) || function_opens(form->aggdeserialfn, walk) ||
+		function_opens(form->aggmtransfn, walk) || function_opens(form->aggminvtransfn, walk) ||
+		function_opens(form->aggmfinalfn, walk);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 static bool
 function_opens(Oid oid, Walk *walk)
 {
@@ -243,7 +290,9 @@ function_opens(Oid oid, Walk *walk)
 	char	   *source;
 	bool		result = false;
 
-	if (oid < FirstNormalObjectId || list_member_oid(walk->functions, oid))
+	if (oid < FirstNormalObjectId)
+		return walk->unread_too && runs_string(oid, NULL);
+	if (list_member_oid(walk->functions, oid))
 		return false;
 	walk->functions = lappend_oid(walk->functions, oid);
 	proc = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
@@ -252,8 +301,10 @@ function_opens(Oid oid, Walk *walk)
 	form = (Form_pg_proc) GETSTRUCT(proc);
 	if (form->pronamespace == get_namespace_oid(BULWARK_SCHEMA, true))
 		result = is_opener_name(NameStr(form->proname));
+	else if (form->prokind == PROKIND_AGGREGATE)
+		result = aggregate_opens(oid, walk);
 	else if (form->prolang == SQLlanguageId)
-		result = sql_body_opens(proc, walk);
+		result = (walk->unread_too && heap_attisnull(proc, Anum_pg_proc_prosqlbody, NULL)) || sql_body_opens(proc, walk);
 	else if (form->prolang != ClanguageId && form->prolang != INTERNALlanguageId &&
 			 attribute_text(PROCOID, proc, Anum_pg_proc_prosrc, &source))
 		result = walk->unread_too || source_opens(source, walk);
@@ -337,6 +388,19 @@ opens(Node *node)
 	return node_opens(node, &walk);
 }
 
+/*
+ * Does a kept expression itself run a query that is a string?  A built-in function is
+ * called past those who watch functions.
+ */
+static bool
+expression_runs_string(Node *node, void *arg)
+{
+	if (node == NULL || IsA(node, Query))
+		return false;
+	return check_functions_in_node(node, runs_string, NULL) || expression_tree_walker(node, expression_runs_string, arg);
+}
+
+/* A body in SQL that is kept as text names what it means to whoever calls it, by casts and attributes, too. */
 bool
 DerivedUnread(Oid function)
 {
@@ -349,7 +413,9 @@ DerivedUnread(Oid function)
 Datum
 bulwark_expression_opens(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(opens(stringToNode(text_to_cstring(PG_GETARG_TEXT_PP(0)))));
+	Node	   *expression = stringToNode(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	PG_RETURN_BOOL(opens(expression) || expression_runs_string(expression, NULL));
 }
 
 BW_NORETURN static void
@@ -380,6 +446,10 @@ static const Definition definitions[] = {
 		{Anum_pg_statistic_ext_stxexprs, 0}, "a statistics object"},
 	{ConstraintRelationId, ConstraintOidIndexId, Anum_pg_constraint_oid,
 		{Anum_pg_constraint_conbin, 0}, "a constraint"},
+	{TypeRelationId, TypeOidIndexId, Anum_pg_type_oid,
+		{Anum_pg_type_typdefaultbin, 0}, "a domain's default"},
+	{PartitionedRelationId, PartitionedRelidIndexId, Anum_pg_partitioned_table_partrelid,
+		{Anum_pg_partitioned_table_partexprs, 0}, "a partition key"},
 };
 
 /* The trees of a catalog's row that the key finds, as text. */
@@ -404,15 +474,23 @@ row_trees(Oid classid, Oid index, int nkeys, ScanKey keys, const AttrNumber tree
 	return result;
 }
 
-static bool
-trees_open(List *trees)
+static void
+check_trees(List *trees, const char *what)
 {
 	ListCell   *lc;
 
 	foreach(lc, trees)
-		if (opens(stringToNode(lfirst(lc))))
-			return true;
-	return false;
+	{
+		Node	   *expression = stringToNode(lfirst(lc));
+
+		if (opens(expression))
+			refuse(what);
+		if (expression_runs_string(expression, NULL))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s that runs a query given as a string is not allowed", what),
+					 errhint("What the query decrypts would be kept. Call a function in SQL or PL/pgSQL that runs it: nothing is decrypted there.")));
+	}
 }
 
 static void
@@ -426,8 +504,7 @@ check_definition(Oid classid, Oid objid)
 		if (d->classid != classid)
 			continue;
 		ScanKeyInit(&key, d->key, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(objid));
-		if (trees_open(row_trees(classid, d->index, 1, &key, d->trees)))
-			refuse(d->what);
+		check_trees(row_trees(classid, d->index, 1, &key, d->trees), d->what);
 	}
 }
 
@@ -440,8 +517,7 @@ check_default(Oid relid, int attnum)
 
 	ScanKeyInit(&keys[0], Anum_pg_attrdef_adrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	ScanKeyInit(&keys[1], Anum_pg_attrdef_adnum, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(attnum));
-	if (trees_open(row_trees(AttrDefaultRelationId, AttrDefaultIndexId, 2, keys, trees)))
-		refuse("a default or generated column");
+	check_trees(row_trees(AttrDefaultRelationId, AttrDefaultIndexId, 2, keys, trees), "a default or generated column");
 }
 
 /*
@@ -488,7 +564,7 @@ check_function_users(Oid oid)
 	for (int i = 0; !keeps && i < lengthof(definitions); i++)
 		keeps = catalog_keeps(definitions[i].classid, definitions[i].trees, oid);
 	if (keeps)
-		refuse("an index, statistics object, default or constraint");
+		refuse("an index, statistics object, default, constraint or partition key");
 }
 
 static void
@@ -504,7 +580,7 @@ derived_object_access(ObjectAccessType access, Oid classid, Oid objectid, int su
 		check_definition(IndexRelationId, objectid);
 	else if (classid == AttrDefaultRelationId)
 		check_default(objectid, subid);
-	else if (classid == StatisticExtRelationId || classid == ConstraintRelationId)
+	else if (classid == StatisticExtRelationId || classid == ConstraintRelationId || classid == TypeRelationId)
 		check_definition(classid, objectid);
 	else if (classid == ProcedureRelationId)
 		check_function_users(objectid);
@@ -585,6 +661,7 @@ check_command(Node *stmt)
 				refuse("a column rewritten");
 			return true;
 
+		case T_CreateStmt:		/* the bounds of a partition */
 		case T_IndexStmt:
 		case T_ReindexStmt:
 		case T_ClusterStmt:
@@ -595,6 +672,19 @@ check_command(Node *stmt)
 		default:
 			return false;
 	}
+}
+
+/* No hook sees a partition key being written, so it is looked at when its table is there. */
+static void
+check_partition_key(Node *stmt)
+{
+	Oid			relid;
+
+	if (!IsA(stmt, CreateStmt) || ((CreateStmt *) stmt)->partspec == NULL || creating_extension || IsBinaryUpgrade)
+		return;
+	relid = RangeVarGetRelid(((CreateStmt *) stmt)->relation, NoLock, true);
+	if (OidIsValid(relid))
+		check_definition(PartitionedRelationId, relid);
 }
 
 static void
@@ -617,6 +707,7 @@ derived_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnl
 		keeping -= keeps;
 	}
 	PG_END_TRY();
+	check_partition_key(pstmt->utilityStmt);
 }
 
 void
@@ -630,7 +721,7 @@ DerivedRefuse(void)
 	if (KeptFunctionRuns())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a value is not decrypted within a function that an index, statistics object, default or constraint calls"),
+				 errmsg("a value is not decrypted within a function that an index, statistics object, default, constraint or partition key calls"),
 				 errhint(HINT_BLIND_INDEX)));
 }
 

@@ -1,7 +1,8 @@
 /*
  * kept_function.c
- *		Functions that indexes, generated columns, defaults, constraints and statistics
- *		objects call: nothing is opened within one whose body does not show what it does.
+ *		Functions that indexes, generated columns, defaults, constraints, partition keys
+ *		and statistics objects call: nothing is opened within one whose body does not show
+ *		what it does.
  *
  *		Its definition was accepted since nothing in it names what opens a value.  INSERT,
  *		UPDATE and COPY evaluate it row by row, with no command of its own to be known by;
@@ -20,11 +21,11 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_statistic_ext.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 typedef struct Known
@@ -67,9 +68,9 @@ definition_depends_on(Oid classid, Oid objid)
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
 
+		/* of relations, an index for its expressions and a table for its partition key; of types, a domain */
 		result = form->classid == AttrDefaultRelationId || form->classid == ConstraintRelationId ||
-			form->classid == StatisticExtRelationId ||
-			(form->classid == RelationRelationId && get_rel_relkind(form->objid) == RELKIND_INDEX);
+			form->classid == StatisticExtRelationId || form->classid == RelationRelationId || form->classid == TypeRelationId;
 		if (form->classid == OperatorRelationId && classid == ProcedureRelationId)
 			operators = lappend_oid(operators, form->objid);
 	}

@@ -11,21 +11,26 @@ CREATE FUNCTION bulwark_internal.expression_opens(expression pg_node_tree) RETUR
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'bulwark_expression_opens';
 REVOKE ALL ON FUNCTION bulwark_internal.expression_opens(pg_node_tree) FROM PUBLIC;
 COMMENT ON FUNCTION bulwark_internal.expression_opens(pg_node_tree) IS
-	'Does the stored expression open an encrypted value, as far as views and the bodies of SQL functions show it?';
+	'Does the stored expression open an encrypted value, as far as views and the bodies of functions show it, or run a query that is a string?';
 
 -- What holds what an expression gave, and the expression.
 CREATE VIEW bulwark_internal.kept_expressions AS
-	SELECT indrelid AS relation, 'index ' || indexrelid::regclass AS name, indexprs AS expression FROM pg_index WHERE indexprs IS NOT NULL
+	SELECT format('index %s of %s', indexrelid::regclass, indrelid::regclass) AS name, indexprs AS expression FROM pg_index WHERE indexprs IS NOT NULL
 UNION ALL
-	SELECT indrelid, 'index ' || indexrelid::regclass, indpred FROM pg_index WHERE indpred IS NOT NULL
+	SELECT format('index %s of %s', indexrelid::regclass, indrelid::regclass), indpred FROM pg_index WHERE indpred IS NOT NULL
 UNION ALL
-	SELECT stxrelid, 'statistics ' || stxname, stxexprs FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
+	SELECT format('statistics %I of %s', stxname, stxrelid::regclass), stxexprs FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
 UNION ALL
-	SELECT adrelid, 'default of column ' || adnum, adbin FROM pg_attrdef
+	SELECT format('default of column %s of %s', adnum, adrelid::regclass), adbin FROM pg_attrdef
 UNION ALL
-	SELECT conrelid, 'constraint ' || conname, conbin FROM pg_constraint WHERE conbin IS NOT NULL
+	SELECT format('default of domain %s', oid::regtype), typdefaultbin FROM pg_type WHERE typdefaultbin IS NOT NULL
 UNION ALL
-	SELECT r.ev_class, 'materialized view', r.ev_action FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relkind = 'm';
+	SELECT format('constraint %I of %s', conname, coalesce(nullif(conrelid, 0)::regclass::text, format('domain %s', contypid::regtype))), conbin
+	FROM pg_constraint WHERE conbin IS NOT NULL
+UNION ALL
+	SELECT format('partition key of %s', partrelid::regclass), partexprs FROM pg_partitioned_table WHERE partexprs IS NOT NULL
+UNION ALL
+	SELECT format('materialized view of %s', r.ev_class::regclass), r.ev_action FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relkind = 'm';
 
 CREATE FUNCTION bulwark.secrets_check() RETURNS TABLE (check_name text, status text, detail text)
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -101,8 +106,8 @@ CREATE FUNCTION bulwark.secrets_check() RETURNS TABLE (check_name text, status t
 			'Connections are local, or TLS is there for them.' FROM setting
 		UNION ALL
 		SELECT 12, 'kept_plaintexts', CASE WHEN count(*) > 0 THEN 'fail' END,
-			format('These keep what they decrypt: %s. Drop them.', string_agg(format('%s of %s', k.name, coalesce(nullif(k.relation, 0)::regclass::text, 'a domain')), ', ' ORDER BY k.name)),
-			'No index, statistics object, default, constraint or materialized view opens a value.'
+			format('These keep what they decrypt, or what a query that is a string does: %s. Drop them.', string_agg(k.name, ', ' ORDER BY k.name)),
+			'No index, statistics object, default, constraint, partition key or materialized view opens a value.'
 		FROM bulwark_internal.kept_expressions k WHERE bulwark_internal.expression_opens(k.expression)
 	)
 	SELECT a.check_name, coalesce(a.status, 'ok'), CASE WHEN a.status IS NULL THEN a.good ELSE a.bad END

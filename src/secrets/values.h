@@ -30,7 +30,7 @@ extern text *PlainToText(text *opened);
 
 /* --- derived.c ------------------------------------------------------------------- */
 
-/* Does the function, or one that it calls, have a body that is not read? */
+/* Does the function, or one that it calls, have a body that does not show what it does? */
 extern bool DerivedUnread(Oid function);
 
 /* --- kept_function.c ------------------------------------------------------------- */
