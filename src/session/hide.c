@@ -462,6 +462,18 @@ is_unread(const ErrorData *edata)
 }
 
 /*
+ * Does the protocol call a function, whose arguments are in no statement?  Which one is
+ * not known here, so all count.  A back end that does not track activities does not
+ * say so; it has no statement then, or none any more: its transaction is about to end.
+ */
+static bool
+is_function_call(void)
+{
+	return debug_query_string == NULL && MyBackendType == B_BACKEND && MyBEEntry != NULL &&
+		(MyBEEntry->st_state == STATE_FASTPATH || MyBEEntry->st_state == STATE_DISABLED);
+}
+
+/*
  * A line about a statement that takes plaintexts.  Numbers before the statement are
  * the line's own, and so are those in a detail, unless it is a printed tree.
  */
@@ -508,7 +520,7 @@ hide_emit_log(ErrorData *edata)
 	hide_command_tree(edata->detail);
 	if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		hide_deadlock(edata->detail_log, edata->detail);
-	if (statement || FindHiddenWord(edata->message) || FindHiddenWord(edata->detail) ||
+	if (statement || is_function_call() || FindHiddenWord(edata->message) || FindHiddenWord(edata->detail) ||
 		FindHiddenWord(edata->detail_log) || FindHiddenWord(edata->context) || FindHiddenWord(edata->internalquery))
 	{
 		hide_line_constants(edata, unread);
