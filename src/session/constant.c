@@ -50,6 +50,15 @@ is_unicode_name(const char *p)
 	return (p[0] == 'u' || p[0] == 'U') && p[1] == '&' && (p[2] == '"' || (p[2] == '\\' && p[3] == '"'));
 }
 
+static bool
+is_hidden_word(const char *word, size_t len)
+{
+	for (int i = 0; i < nwords; i++)
+		if (pg_strncasecmp(word, words[i], len) == 0 && words[i][len] == '\0')
+			return true;
+	return false;
+}
+
 const char *
 FindHiddenWord(const char *text)
 {
@@ -68,9 +77,8 @@ FindHiddenWord(const char *text)
 			len++;
 		if (len == 1 && is_unicode_name(text))
 			return text;
-		for (int i = 0; i < nwords; i++)
-			if (pg_strncasecmp(text, words[i], len) == 0 && words[i][len] == '\0')
-				return text;
+		if (is_hidden_word(text, len))
+			return text;
 		text += len;
 	}
 	return NULL;
@@ -404,6 +412,46 @@ HideValues(char *text)
 		}
 	}
 	*to = '\0';
+}
+
+/* Overwrite a name in text, in whichever case, also where it has been cut off as too long. */
+static void
+hide_name(char *text, const char *name, size_t len)
+{
+	size_t		least = Min(len, NAMEDATALEN - 4);
+
+	for (char *p = text; len > 0 && *p != '\0'; p++)
+	{
+		size_t		n = least;
+
+		if ((p > text && is_word(p[-1])) || pg_strncasecmp(p, name, least) != 0)
+			continue;
+		while (n < len && p[n] == name[n])
+			n++;
+		if (!is_word(p[n]))
+			mask(p, p + n);
+	}
+}
+
+void
+HideWordsOf(char *message, const char *statement)
+{
+	const char *p = FindHiddenWord(statement);
+	size_t		len;
+
+	if (message == NULL || p == NULL)
+		return;
+	for (; *p != '\0'; p += len)
+	{
+		len = 0;
+		while (is_word(p[len]))
+			len++;
+		if (len > 0 && !is_hidden_word(p, len) && (len != strlen(BULWARK_SCHEMA) || pg_strncasecmp(p, BULWARK_SCHEMA, len) != 0))
+			hide_name(message, p, len);
+		if (*p == '"')
+			hide_name(message, p + 1, quoted_end(unconstify(char *, p + 1), '"', false) - (p + 1));
+		len = Max(len, 1);
+	}
 }
 
 void

@@ -448,17 +448,11 @@ hide_deadlock(char *report, const char *processes)
 static bool
 is_unread(const ErrorData *edata)
 {
-	switch (edata->sqlerrcode)
-	{
-		case ERRCODE_SYNTAX_ERROR:
-		case ERRCODE_UNDEFINED_COLUMN:
-		case ERRCODE_UNDEFINED_TABLE:
-		case ERRCODE_UNDEFINED_OBJECT:
-		case ERRCODE_UNDEFINED_FUNCTION:
-			return edata->elevel >= ERROR;
-		default:
-			return false;
-	}
+	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
+
+	return edata->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE &&
+		(category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION ||
+		 category == ERRCODE_INVALID_SCHEMA_NAME || category == ERRCODE_FEATURE_NOT_SUPPORTED);
 }
 
 /*
@@ -489,6 +483,9 @@ hide_line_constants(ErrorData *edata, bool unread)
 		HideConstants(edata->message, FindHiddenWord(edata->message), QUOTED_STATEMENT, BACKSLASH_UNSURE);
 	else
 		HideConstants(edata->message, statement_in(edata->message), quoted, BACKSLASH_UNSURE);
+	/* names of several parts are not quoted */
+	if (unread)
+		HideWordsOf(edata->message, debug_query_string);
 	HideAuditLine(edata->message);
 	HideConstants(edata->detail, edata->detail != NULL ? strstr(edata->detail, ":constvalue") : NULL, quoted, BACKSLASH_UNSURE);
 	if (edata->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)

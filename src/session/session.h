@@ -210,6 +210,8 @@ extern void HideInit(void);
  * names.  Their constants are shown nowhere.
  */
 extern void HideConstantsOf(const char *const *names, int n);
+/* Overwrite in a message what a statement has behind the first of these names, as words and in double quotes. */
+extern void HideWordsOf(char *message, const char *statement);
 /* Overwrite all that is behind the first of these names. */
 extern void HideBehindWord(char *text);
 /* Does it execute a prepared statement? */
