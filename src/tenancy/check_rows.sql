@@ -120,6 +120,25 @@ REVOKE ALL ON FUNCTION bulwark_internal.comparable_tenant(text, boolean, boolean
 COMMENT ON FUNCTION bulwark_internal.comparable_tenant(text, boolean, boolean) IS
 	'SQL that yields a row''s tenant so that another''s, told by id or by key, compares with it.';
 
+-- What a query of ours finds in a table's rows.  What its owner attached to the table
+-- may fail, which ends the look at this table and no other check.  The error is not
+-- shown: it is the owner's, and may quote rows.
+CREATE FUNCTION bulwark_internal.rows_found(relation oid, query text, OUT count bigint, OUT keys text, OUT failure text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	SELECT r.count, r.keys || CASE WHEN r.count > 10 THEN '; ...' ELSE '' END INTO rows_found.count, rows_found.keys
+	FROM bulwark_internal.rows_as_owner(relation, format(
+		'SELECT count(*), string_agg(q.key, ''; '') FILTER (WHERE q.n <= 10) FROM (SELECT x.key, row_number() OVER () FROM (%s) AS x (key)) AS q (key, n)',
+		query)) r;
+EXCEPTION WHEN OTHERS OR assert_failure THEN
+	failure := format('Not looked at: reading %s fails (%s). An index, a statistics object, a constraint or a policy of its owner calls a function that fails: mend it, or drop it.',
+		relation::regclass, SQLSTATE);
+END
+$$;
+REVOKE ALL ON FUNCTION bulwark_internal.rows_found(oid, text) FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.rows_found(oid, text) IS
+	'How many rows a query of ours yields, read as their table''s owner, and at most ten keys of them; or what is said where they cannot be read.';
+
 CREATE FUNCTION bulwark_internal.check_rows(relations oid[]) RETURNS SETOF bulwark_internal.finding
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -162,17 +181,16 @@ BEGIN
 				t.name))::bulwark_internal.finding;
 			CONTINUE;
 		END IF;
-		SELECT * INTO found_rows FROM bulwark_internal.rows_as_owner(t.relid, format(
-			'SELECT count(*), string_agg(q.key, ''; '') FILTER (WHERE q.n <= 10) FROM (SELECT x.key, row_number() OVER () FROM (%s) AS x (key)) AS q (key, n)',
-			t.query));
-		IF found_rows.count > 0 THEN
+		SELECT * INTO found_rows FROM bulwark_internal.rows_found(t.relid, t.query);
+		IF found_rows.failure IS NOT NULL THEN
+			RETURN NEXT ROW(t.relid::regclass, t.check_name, 'warning', found_rows.failure)::bulwark_internal.finding;
+		ELSIF found_rows.count > 0 THEN
 			remedy := CASE t.check_name
 				WHEN 'null_tenant' THEN format('Rows without a tenant, hidden from all: %s. Set %I in them and make it NOT NULL.',
 					found_rows.count, t.tenant_column)
 				ELSE format('Rows that refer by %I to a row of another tenant in %s: %s. Correct or delete them.',
 					t.conname, t.referenced_name, found_rows.count) END;
-			RETURN NEXT ROW(t.relid::regclass, t.check_name, t.status, format('%s %s: %s%s', remedy, t.label, found_rows.keys,
-				CASE WHEN found_rows.count > 10 THEN '; ...' ELSE '' END))::bulwark_internal.finding;
+			RETURN NEXT ROW(t.relid::regclass, t.check_name, t.status, format('%s %s: %s', remedy, t.label, found_rows.keys))::bulwark_internal.finding;
 		END IF;
 	END LOOP;
 
@@ -214,13 +232,13 @@ BEGIN
 			AND y.typnamespace = 'bulwark'::regnamespace AND y.typname IN ('secret', 'encrypted_text', 'encrypted_bytea', 'encrypted_jsonb')
 		ORDER BY c.oid, a.attnum
 	LOOP
-		SELECT * INTO found_rows FROM bulwark_internal.rows_as_owner(t.relid, format(
-			'SELECT count(*), string_agg(q.key, ''; '') FILTER (WHERE q.n <= 10) FROM (SELECT x.key, row_number() OVER () FROM (%s) AS x (key)) AS q (key, n)',
-			t.query));
-		IF found_rows.count > 0 THEN
+		SELECT * INTO found_rows FROM bulwark_internal.rows_found(t.relid, t.query);
+		IF found_rows.failure IS NOT NULL THEN
+			RETURN NEXT ROW(t.relid::regclass, 'encryption_context', 'warning', found_rows.failure)::bulwark_internal.finding;
+		ELSIF found_rows.count > 0 THEN
 			RETURN NEXT ROW(t.relid::regclass, 'encryption_context', 'warning', format(
-				'Values of %I that open wherever they are moved within their tenant: %s. Encrypt them with a context that says where they belong. %s: %s%s',
-				t.attname, found_rows.count, t.label, found_rows.keys, CASE WHEN found_rows.count > 10 THEN '; ...' ELSE '' END))::bulwark_internal.finding;
+				'Values of %I that open wherever they are moved within their tenant: %s. Encrypt them with a context that says where they belong. %s: %s',
+				t.attname, found_rows.count, t.label, found_rows.keys))::bulwark_internal.finding;
 		END IF;
 	END LOOP;
 END
