@@ -109,6 +109,14 @@ CREATE FUNCTION bulwark.secrets_check() RETURNS TABLE (check_name text, status t
 			format('These keep what they decrypt, or what a query that is a string does: %s. Drop them.', string_agg(k.name, ', ' ORDER BY k.name)),
 			'No index, statistics object, default, constraint, partition key or materialized view opens a value.'
 		FROM bulwark_internal.kept_expressions k WHERE bulwark_internal.expression_opens(k.expression)
+		UNION ALL
+		SELECT 13, 'shared_activity', CASE WHEN count(*) > 0 THEN 'warning' END,
+			format('pg_stat_activity shows statements of %s before their constants are overwritten, for as long as they wait for a table''s lock: to other sessions of '
+				'the login, and to members of pg_monitor. Send plaintexts as bound parameters, and ALTER ROLE ... SET track_activities = off.',
+				string_agg(quote_ident(r.rolname), ', ' ORDER BY r.rolname)),
+			'No login of bulwark_secrets shows its statements.'
+		FROM pg_roles r
+		WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, 'bulwark_secrets', 'MEMBER') AND bulwark_internal.activity_tracked(r.oid)
 	)
 	SELECT a.check_name, coalesce(a.status, 'ok'), CASE WHEN a.status IS NULL THEN a.good ELSE a.bad END
 	FROM answer a ORDER BY array_position('{fail,warning}', a.status), a.n;

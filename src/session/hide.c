@@ -6,8 +6,9 @@
  *		A bound parameter is in none of these but the log.  A literal is
  *		overwritten in the statement's own text as soon as the statement has been
  *		parsed, before anything else takes a copy; what the back end had already
- *		published of it is overwritten in place.  What is left is the instant
- *		between the statement's arrival and the end of its parse analysis.
+ *		published of it is overwritten in place.  What is left is the time
+ *		between the statement's arrival and the end of its parse analysis, which waits
+ *		for the locks of the tables that it names.
  *
  *		The constants of a statement that names a function which takes plaintexts
  *		(constant.c) go the same way.  With them go bound parameters in the log, for

@@ -85,6 +85,18 @@ REVOKE ALL ON FUNCTION bulwark_internal.check_roles() FROM PUBLIC;
 COMMENT ON FUNCTION bulwark_internal.check_roles() IS
 	'Attributes, possessions and memberships of application roles, and roles that no policy binds.';
 
+CREATE FUNCTION bulwark_internal.activity_tracked(login oid) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce((
+			SELECT split_part(c, '=', 2) FROM pg_db_role_setting s JOIN pg_database d ON d.datname = current_database(), unnest(s.setconfig) AS c
+			WHERE s.setrole IN (login, 0) AND s.setdatabase IN (d.oid, 0) AND c LIKE 'track_activities=%'
+			ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1),
+		(SELECT reset_val FROM pg_settings WHERE name = 'track_activities'))::boolean;
+$$;
+REVOKE ALL ON FUNCTION bulwark_internal.activity_tracked(oid) FROM PUBLIC;
+COMMENT ON FUNCTION bulwark_internal.activity_tracked(oid) IS
+	'Do the statements of a login''s next session in this database show in pg_stat_activity?';
+
 -- What one back end learns of another's statements.  All tenants share a login,
 -- and a login may read what its own other back ends are running.
 CREATE FUNCTION bulwark_internal.check_activity() RETURNS SETOF bulwark_internal.finding
@@ -102,11 +114,7 @@ CREATE FUNCTION bulwark_internal.check_activity() RETURNS SETOF bulwark_internal
 	),
 	tracked AS (
 		SELECT a.rolname FROM bulwark_internal.app_roles a
-		WHERE a.rolcanlogin AND coalesce((
-				SELECT split_part(c, '=', 2) FROM pg_db_role_setting s JOIN pg_database d ON d.datname = current_database(), unnest(s.setconfig) AS c
-				WHERE s.setrole IN (a.oid, 0) AND s.setdatabase IN (d.oid, 0) AND c LIKE 'track_activities=%'
-				ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1),
-			(SELECT reset_val FROM pg_settings WHERE name = 'track_activities'))::boolean
+		WHERE a.rolcanlogin AND bulwark_internal.activity_tracked(a.oid)
 	)
 	SELECT NULL::regclass, 'shared_activity', 'fail',
 		format('Back ends of login %s can read each other''s running statements, with the values of other tenants in them: '

@@ -93,5 +93,11 @@ ALTER ROLE ps_front SET log_statement = 'all';
 SELECT ok(detail ~ 'ps_front', 'S6: a role''s own setting') FROM bulwark.secrets_check() WHERE check_name = 'role_settings' AND status = 'warning';
 SELECT is(count(*), 1::bigint, 'S6: it was found') FROM bulwark.secrets_check() WHERE check_name = 'role_settings' AND status = 'warning';
 
+CREATE ROLE ps_service LOGIN IN ROLE bulwark_secrets;
+SELECT ok(detail ~ 'ps_service', 'S6: a login whose statements are seen while they wait to be parsed') FROM bulwark.secrets_check() WHERE check_name = 'shared_activity' AND status = 'warning';
+SELECT is(count(*), 1::bigint, 'S6: it was found') FROM bulwark.secrets_check() WHERE check_name = 'shared_activity' AND status = 'warning';
+ALTER ROLE ps_service SET track_activities = off;
+SELECT ok(detail !~ 'ps_service', 'S6: and is not, once they are not tracked') FROM bulwark.secrets_check() WHERE check_name = 'shared_activity';
+
 SELECT * FROM finish();
 ROLLBACK;
