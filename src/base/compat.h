@@ -18,13 +18,16 @@
 #error "bulwark needs PostgreSQL 15 or later"
 #endif
 
-/* On whose rights a relation of a plan is read: InvalidOid is the current user. */
+/* On whose rights a relation of a plan, or of a query, is read: InvalidOid is the current user. */
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
 #define BW_CHECK_AS_USER(stmt, rte) \
 	((rte)->perminfoindex != 0 ? getRTEPermissionInfo((stmt)->permInfos, (rte))->checkAsUser : InvalidOid)
+#define BW_QUERY_CHECK_AS_USER(query, rte) \
+	((rte)->perminfoindex != 0 ? getRTEPermissionInfo((query)->rteperminfos, (rte))->checkAsUser : InvalidOid)
 #else
 #define BW_CHECK_AS_USER(stmt, rte)	((rte)->checkAsUser)
+#define BW_QUERY_CHECK_AS_USER(query, rte)	((rte)->checkAsUser)
 #endif
 
 /* Index scans count for EXPLAIN since 18. */

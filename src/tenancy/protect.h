@@ -118,6 +118,12 @@ extern List *FkGuardsOf(List *constraints);
 /* The columns of a constraint, as names. */
 extern List *ConstraintColumns(Oid relid, HeapTuple constraint, AttrNumber which);
 
+/* --- noforce.c: queries past FORCE ROW LEVEL SECURITY ------------------------- */
+
+/* Is the query that runs now one of them, as PostgreSQL's for foreign keys are?  Not
+ * what a function called in it runs. */
+extern bool RunsPastForce(void);
+
 /* --- rule_guard.c ------------------------------------------------------------ */
 
 /* The trigger of a leaf that rules write to: there or gone, as there are such. */

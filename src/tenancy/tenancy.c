@@ -8,6 +8,7 @@ void
 TenancyInit(void)
 {
 	MemberInit();
+	NoForceInit();				/* before all that ask for the mark */
 	MissingInit();
 	ExplainInit();
 	CursorInit();

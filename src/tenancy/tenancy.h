@@ -19,6 +19,7 @@ extern void MemberInit(void);
 extern void MissingInit(void);
 extern void ExplainInit(void);
 extern void CursorInit(void);
+extern void NoForceInit(void);
 
 /* --- scan.c: reading our own tables ---------------------------------------- */
 typedef struct PrivateScan
