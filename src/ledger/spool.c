@@ -16,7 +16,6 @@
 
 #include "access/htup_details.h"
 #include "access/xlog.h"
-#include "common/hashfn.h"
 #include "funcapi.h"
 #include "keyring/keyring.h"
 #include "lib/ilist.h"
@@ -222,33 +221,6 @@ dequeue(Queued *queued)
 
 /* --- what is kept and what is counted -------------------------------------------------- */
 
-/* What floods are told apart by; reads also by what is read, alarms by what they are of. */
-static uint64
-fold_hash(const SpoolRecord *record)
-{
-	struct
-	{
-		Oid			database;
-		uint32		class;
-		char		who[NAMEDATALEN];
-		char		what[2 * NAMEDATALEN + 8];
-	}			key;
-	const char *entity_id = SpoolTextOf(record, TEXT_ENTITY_ID);
-
-	memset(&key, 0, sizeof(key));
-	key.database = MyDatabaseId;
-	key.class = record->class;
-	if (record->actor.present)
-		memcpy(key.who, &record->actor.principal, UUID_LEN);
-	else
-		strlcpy(key.who, record->actor.role, sizeof(key.who));
-	if (record->class == SPOOL_READ)
-		strlcpy(key.what, SpoolTextOf(record, TEXT_ENTITY_TYPE), sizeof(key.what));
-	else if (entity_id != NULL && strcmp(SpoolTextOf(record, TEXT_ACTION), "alarm") == 0)
-		strlcpy(key.what, entity_id, sizeof(key.what));
-	return hash_bytes_extended((unsigned char *) &key, sizeof(key), spool->seed);
-}
-
 static bool
 window_over(const Fold *fold, TimestampTz now)
 {
@@ -303,7 +275,7 @@ shared_fold(const SpoolRecord *record, TimestampTz now)
 static Fold *
 find_fold(const SpoolRecord *record, TimestampTz now)
 {
-	uint64		hash = fold_hash(record);
+	uint64		hash = SpoolFoldHash(record, spool->seed);
 	Fold	   *unused = NULL;
 
 	for (int i = 0; i < FOLD_PROBES; i++)

@@ -41,6 +41,8 @@ typedef struct SpoolRecord
 extern SpoolRecord *SpoolEncode(SpoolClass class, const Entry *entry, const Oid *relations, int nrelations);
 /* One of the record's texts, or NULL. */
 extern const char *SpoolTextOf(const SpoolRecord *record, SpoolText which);
+/* What floods are told apart by; reads also by what is read, alarms by what they are of. */
+extern uint64 SpoolFoldHash(const SpoolRecord *record, uint64 seed);
 
 /* Note who logged in and whether there is a ledger here. */
 extern void SpoolNoteSession(void);

@@ -6,6 +6,7 @@
 #include "ledger/spool.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "keyring/keyring.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
@@ -199,4 +200,30 @@ SpoolEncode(SpoolClass class, const Entry *entry, const Oid *relations, int nrel
 		put_text(record, TEXT_REQUEST_METADATA, asserted->metadata);
 	}
 	return record;
+}
+
+uint64
+SpoolFoldHash(const SpoolRecord *record, uint64 seed)
+{
+	struct
+	{
+		Oid			database;
+		uint32		class;
+		char		who[NAMEDATALEN];
+		char		what[2 * NAMEDATALEN + 8];
+	}			key;
+	const char *entity_id = SpoolTextOf(record, TEXT_ENTITY_ID);
+
+	memset(&key, 0, sizeof(key));
+	key.database = MyDatabaseId;
+	key.class = record->class;
+	if (record->actor.present)
+		memcpy(key.who, &record->actor.principal, UUID_LEN);
+	else
+		strlcpy(key.who, record->actor.role, sizeof(key.who));
+	if (record->class == SPOOL_READ)
+		strlcpy(key.what, SpoolTextOf(record, TEXT_ENTITY_TYPE), sizeof(key.what));
+	else if (entity_id != NULL && strcmp(SpoolTextOf(record, TEXT_ACTION), "alarm") == 0)
+		strlcpy(key.what, entity_id, sizeof(key.what));
+	return hash_bytes_extended((unsigned char *) &key, sizeof(key), seed);
 }
