@@ -103,6 +103,45 @@ DROP TABLE whole, part, copied_whole;
 DROP DOMAIN checked;
 DROP TYPE pair, temper;
 
+-- a function or an event trigger of a command runs others: each is an entry when it is done; while the outer
+-- one is at work its table's rows are read as they are stored
+CREATE TYPE mood AS ENUM ('sad', 'good');
+CREATE TABLE nested (id int PRIMARY KEY, a int, b text, m mood DEFAULT 'sad');
+CREATE TABLE other (id int PRIMARY KEY, a int);
+SELECT bulwark.audit('nested'), bulwark.audit('other');
+INSERT INTO nested SELECT g, -4, 'b' || g FROM generate_series(1, 2) AS g;
+CREATE TABLE copied_nested AS TABLE nested;
+CREATE FUNCTION runs(command text, value text) RETURNS text LANGUAGE plpgsql AS $$BEGIN EXECUTE command; RETURN value; END$$;
+CREATE FUNCTION drops_mood() RETURNS event_trigger LANGUAGE plpgsql AS
+	$$BEGIN IF set_config('guarded.depth', current_setting('guarded.depth') || '+', false) = '+' THEN ALTER TABLE guarded.nested DROP m; END IF; END$$;
+SELECT max(entry_id) AS seen FROM definitions \gset
+ALTER TABLE nested ALTER a TYPE text USING runs('CREATE TABLE IF NOT EXISTS made ()', 'v' || a);
+ALTER TABLE nested ALTER b TYPE text USING runs('SET LOCAL guarded.x = 1', 'forged ' || b);
+ALTER TABLE nested ALTER b TYPE varchar USING runs('ALTER TABLE other ADD IF NOT EXISTS c int', 'b' || b);
+ALTER TABLE nested ALTER b TYPE text USING runs('ALTER SCHEMA ' || CASE id WHEN 1 THEN 'guarded RENAME TO g' ELSE 'g RENAME TO guarded' END, b || id);
+ALTER TABLE nested ALTER b TYPE varchar USING runs('ALTER TYPE mood RENAME VALUE ''sad'' TO ''fine''', b);
+CREATE EVENT TRIGGER drops ON table_rewrite EXECUTE FUNCTION drops_mood();
+SET guarded.depth = '';
+ALTER TABLE nested ALTER a TYPE int USING length(a);
+ALTER EVENT TRIGGER drops DISABLE;
+ALTER TABLE nested ADD m mood;
+CREATE EVENT TRIGGER drops_after ON ddl_command_end WHEN tag IN ('ALTER TABLE') EXECUTE FUNCTION drops_mood();
+SET guarded.depth = '';
+ALTER TABLE nested ALTER a TYPE text;
+DROP EVENT TRIGGER drops;
+DROP EVENT TRIGGER drops_after;
+SELECT entity_type, change, rows_before, rows_after, before = after AS same, metadata->>'statement' AS statement
+FROM definitions WHERE entry_id > :seen ORDER BY entry_id;
+SELECT d.before = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, a::text, b, m::text))) FROM copied_nested) AS before,
+	d.after = (SELECT table_digest(array_agg(row_digest(d.salt, id::text, 'v' || a, b, m::text))) FROM copied_nested) AS after
+FROM definitions AS d WHERE entry_id > :seen ORDER BY entry_id LIMIT 1;
+-- one that is not audited before its rows are read
+SELECT bulwark.audit_stop('nested');
+ALTER TABLE nested ALTER a TYPE int USING runs('SELECT bulwark.audit(''nested'')', a)::int;
+DROP TABLE nested, other, made, copied_nested;
+DROP FUNCTION drops_mood;
+DROP TYPE mood;
+
 -- the row's order and place do not count, nor does a rewrite that changes nothing
 UPDATE account SET colour = 'red' WHERE id = 1;
 ALTER TABLE account ALTER colour TYPE varchar USING colour;

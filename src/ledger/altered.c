@@ -40,11 +40,14 @@ typedef struct Altered
 	Oid			relid;
 	int			how;			/* AlteredHow */
 	Oid			parent;			/* attached to or detached from */
+	AlteredCommand command;		/* that did it; its text as entries have it */
+	int			depth;			/* of the command that settles it */
 	char	   *name;			/* before */
 	char	   *parent_name;
 	List	   *old_names;		/* columns renamed or (new name NULL) dropped */
 	List	   *new_names;
 	TupleDesc	desc;			/* of its rows, before */
+	Oid			storage;		/* that has rows of that form */
 	bool		digested;
 	uint8		salt[BW_SALT_LEN];
 	TableDigest before;
@@ -52,9 +55,43 @@ typedef struct Altered
 
 static bool digests = true;
 static List *notes = NIL;		/* Altered *, in the transaction's memory context */
-static AlteredCommand command;
+static AlteredCommand command;	/* the innermost one that settles */
+static uint64 last_command = 0;
 
 /* --- noting ------------------------------------------------------------------------- */
+
+/* Its text, not too long, without constants: those may be secrets, or values that are recorded nowhere else. */
+static char *
+command_text(void)
+{
+	char	   *text = pnstrdup(command.text, command.len);
+
+	(void) HideSecrets(text);
+	HideValues(text);
+	text[pg_mbcliplen(text, strlen(text), STATEMENT_MAX)] = '\0';
+	return text;
+}
+
+/*
+ * A function or event trigger within a command that changes the relation may run
+ * another one that does: until the outer one is done the rows need not be as the
+ * catalogs say, so that they are looked at together.
+ */
+static int
+settling_depth(Oid relid)
+{
+	int			depth = command.depth;
+	ListCell   *lc;
+
+	foreach(lc, notes)
+	{
+		Altered    *note = lfirst(lc);
+
+		if (note->relid == relid)
+			depth = Min(depth, note->depth);
+	}
+	return depth;
+}
 
 static Altered *
 note_of(Oid relid, Oid parent)
@@ -66,7 +103,8 @@ note_of(Oid relid, Oid parent)
 	foreach(lc, notes)
 	{
 		note = lfirst(lc);
-		if (note->relid == relid && note->parent == parent && note->subid == GetCurrentSubTransactionId())
+		if (note->relid == relid && note->parent == parent && note->command.number == command.number &&
+			note->subid == GetCurrentSubTransactionId())
 			return note;
 	}
 	caller = MemoryContextSwitchTo(TopTransactionContext);
@@ -74,6 +112,10 @@ note_of(Oid relid, Oid parent)
 	note->subid = GetCurrentSubTransactionId();
 	note->relid = relid;
 	note->parent = parent;
+	note->command = command;
+	if (command.tag != NULL)
+		note->command.text = command_text();
+	note->depth = settling_depth(relid);
 	note->name = CaptureEntityType(relid);
 	if (OidIsValid(parent))
 		note->parent_name = CaptureEntityType(parent);
@@ -114,8 +156,28 @@ AlteredKeepRows(Oid relid)
 	caller = MemoryContextSwitchTo(TopTransactionContext);
 	rel = table_open(relid, AccessShareLock);
 	note->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
+	note->storage = rel->rd_rel->relfilenode;
 	table_close(rel, NoLock);
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * How its rows are stored: as the outermost command found them that is still at it,
+ * unless it has rewritten them.  The catalogs may be ahead of them.
+ */
+static TupleDesc
+stored_desc(Relation rel, TupleDesc desc)
+{
+	ListCell   *lc;
+
+	foreach(lc, notes)
+	{
+		Altered    *note = lfirst(lc);
+
+		if (note->relid == RelationGetRelid(rel) && note->desc != NULL && note->storage == rel->rd_rel->relfilenode)
+			return note->desc;
+	}
+	return desc ? desc : RelationGetDescr(rel);
 }
 
 /* False: it has no rows of its own, or nobody wants digests. */
@@ -127,7 +189,7 @@ digest(Oid relid, TupleDesc desc, const uint8 *salt, TableDigest *result)
 	if (!digests || get_rel_relkind(relid) != RELKIND_RELATION)
 		return false;
 	rel = table_open(relid, AccessShareLock);
-	TableDigestOf(rel, desc ? desc : RelationGetDescr(rel), AuditedOf(relid), salt, result);
+	TableDigestOf(rel, stored_desc(rel, desc), AuditedOf(relid), salt, result);
 	table_close(rel, NoLock);
 	return true;
 }
@@ -156,16 +218,23 @@ AlteredDigestRows(Oid relid)
 /* --- the command, for entries -------------------------------------------------------------- */
 
 AlteredCommand
-AlteredCommandBegin(const PlannedStmt *pstmt, const char *source)
+AlteredCommandBegin(const PlannedStmt *pstmt, const char *source, bool settles)
 {
 	AlteredCommand outer = command;
+	Node	   *stmt = pstmt->utilityStmt;
 	int			begin = Max(pstmt->stmt_location, 0);
 
-	command.tag = CreateCommandName(pstmt->utilityStmt);
+	/* what was noted outside any command is not this one's */
+	if (settles && outer.depth == 0 && !IsA(stmt, TransactionStmt))
+		AlteredSettle();
+	command.renames_value = IsA(stmt, AlterEnumStmt) && ((AlterEnumStmt *) stmt)->oldVal != NULL;
+	if (!settles)
+		return outer;
+	command.tag = CreateCommandName(stmt);
 	command.text = source ? source + begin : "";
-	command.renames_value = IsA(pstmt->utilityStmt, AlterEnumStmt) &&
-		((AlterEnumStmt *) pstmt->utilityStmt)->oldVal != NULL;
 	command.len = source == NULL ? 0 : pstmt->stmt_len > 0 ? pstmt->stmt_len : strlen(command.text);
+	command.number = ++last_command;
+	command.depth++;
 	return outer;
 }
 
@@ -179,18 +248,6 @@ bool
 AlteredCommandRenamesValue(void)
 {
 	return command.renames_value;
-}
-
-/* Its text, not too long, without constants: those may be secrets, or values that are recorded nowhere else. */
-static char *
-command_text(void)
-{
-	char	   *text = pnstrdup(command.text, command.len);
-
-	(void) HideSecrets(text);
-	HideValues(text);
-	text[pg_mbcliplen(text, strlen(text), STATEMENT_MAX)] = '\0';
-	return text;
 }
 
 /* --- entries ----------------------------------------------------------------------------------- */
@@ -223,15 +280,15 @@ add_salt(StringInfo json, const uint8 *salt)
 }
 
 static void
-begin_metadata(StringInfo json, const char *change)
+begin_metadata(StringInfo json, const Altered *note, const char *change)
 {
 	initStringInfo(json);
 	appendStringInfoChar(json, '{');
 	add_string(json, "change", change);
-	if (command.tag != NULL)
+	if (note->command.tag != NULL)
 	{
-		add_string(json, "command", command.tag);
-		add_string(json, "statement", command_text());
+		add_string(json, "command", note->command.tag);
+		add_string(json, "statement", note->command.text);
 	}
 }
 
@@ -288,7 +345,7 @@ enter_table(Altered *note, bool there)
 	StringInfoData json;
 	TableDigest after;
 
-	begin_metadata(&json, change_name(note->how));
+	begin_metadata(&json, note, change_name(note->how));
 	if (there && (note->how & ALTERED_NAME))
 		add_string(&json, "renamed_to", CaptureEntityType(note->relid));
 
@@ -330,7 +387,7 @@ enter_children(const Altered *note)
 
 		if (get_rel_relkind(child) == RELKIND_PARTITIONED_TABLE)
 			continue;
-		begin_metadata(&json, attached ? "attached" : "detached");
+		begin_metadata(&json, note, attached ? "attached" : "detached");
 		add_string(&json, "child", CaptureEntityType(child));
 		make_salt(salt);
 		if (digest(child, NULL, salt, &rows))
@@ -389,15 +446,33 @@ settle_note(Altered *note)
 		enter_table(note, there);
 }
 
-void
-AlteredSettle(void)
+/* Notes of the running command and of those within it; of those around it none, for
+ * they are not done. */
+static List *
+take_notes(void)
 {
-	List	   *settling = notes;
+	List	   *taken = NIL;
 	ListCell   *lc;
 
-	if (settling == NIL || creating_extension || !IsTransactionState())
+	foreach(lc, notes)
+	{
+		Altered    *note = lfirst(lc);
+
+		if (note->depth < command.depth)
+			continue;
+		taken = lappend(taken, note);
+		notes = foreach_delete_current(notes, lc);
+	}
+	return taken;
+}
+
+static void
+settle(List *settling)
+{
+	ListCell   *lc;
+
+	if (settling == NIL)
 		return;
-	notes = NIL;
 	CommandCounterIncrement();
 	if (!OidIsValid(PrivateRelid("ledger_log")))	/* the extension has gone */
 		return;
@@ -405,6 +480,13 @@ AlteredSettle(void)
 	foreach(lc, settling)
 		settle_note(lfirst(lc));
 	PopActiveSnapshot();
+}
+
+void
+AlteredSettle(void)
+{
+	if (notes != NIL && !creating_extension && IsTransactionState())
+		settle(take_notes());
 }
 
 /* --- transactions --------------------------------------------------------------------------------- */
@@ -416,8 +498,15 @@ altered_xact(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			/* noted outside any command: a function in C dropped a table, say */
-			AlteredSettle();
+			/* noted outside any command (a function in C dropped a table, say), or
+			 * by one that commits as it goes on */
+			if (!creating_extension)
+			{
+				List	   *settling = notes;
+
+				notes = NIL;
+				settle(settling);
+			}
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:

@@ -14,8 +14,10 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 /*
  * The relations that have a column of the type; of an array, a domain or a range
@@ -68,8 +70,13 @@ AlteredRowsOfType(Oid type)
 		return;
 	foreach(lc, users_of_type(type))
 	{
+		Relation	rel;
+
 		if (AuditedOf(lfirst_oid(lc)) == NULL)
 			continue;
+		rel = table_open(lfirst_oid(lc), AccessShareLock);
+		CheckTableNotInUse(rel, "ALTER TYPE");
+		table_close(rel, NoLock);
 		AlteredDigestRows(lfirst_oid(lc));
 		AlteredNote(lfirst_oid(lc), ALTERED_ROWS, InvalidOid);
 	}

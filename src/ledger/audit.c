@@ -16,6 +16,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
@@ -24,6 +25,7 @@
 #include "utils/fmgroids.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 /* --- what can be audited, and by whom --------------------------------------------------- */
@@ -393,7 +395,11 @@ static void
 start_one(const Audited *audited)
 {
 	Work		work;
+	Relation	rel = table_open(audited->relid, NoLock);
 
+	/* by a command that is changing it, say, and has not rewritten its rows yet */
+	CheckTableNotInUse(rel, "audit");
+	table_close(rel, NoLock);
 	work_begin(&work);
 	AuditedWrite(audited);
 	create_triggers(audited->relid);

@@ -94,18 +94,22 @@ extern void AlteredKeepRows(Oid relid);
  * table from then on. */
 extern void AlteredDigestRows(Oid relid);
 extern void AlteredColumnName(Oid relid, const char *old_name, const char *new_name);
-/* A command begins (and is the one that entries name), and ends. */
+/* A command begins, and ends; settles: it is the one that entries name, and calls
+ * AlteredSettle() when it is done. */
 typedef struct AlteredCommand
 {
 	const char *tag;			/* NULL: none */
 	const char *text;
 	int			len;
+	uint64		number;
+	int			depth;			/* this one, and those around it */
 	bool		renames_value;	/* of an enum */
 } AlteredCommand;
-extern AlteredCommand AlteredCommandBegin(const PlannedStmt *pstmt, const char *source);
+extern AlteredCommand AlteredCommandBegin(const PlannedStmt *pstmt, const char *source, bool settles);
 extern void AlteredCommandEnd(AlteredCommand outer);
 /* Does it give a value of an enum another name? */
 extern bool AlteredCommandRenamesValue(void);
+/* Entries of what it has done. */
 extern void AlteredSettle(void);
 extern void AlteredInit(void);
 

@@ -486,7 +486,9 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	GuardMode	outer = mode;
-	AlteredCommand outer_command = AlteredCommandBegin(pstmt, queryString);
+	/* what protect() does in several commands is part of the one around them */
+	bool		settles = context != PROCESS_UTILITY_SUBCOMMAND && !ProtectionWorking();
+	AlteredCommand outer_command = AlteredCommandBegin(pstmt, queryString, settles);
 
 	/* A command inside a command, in an index's expression say, stands for itself;
 	 * steps of one command share its leave. */
@@ -495,8 +497,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	PG_TRY();
 	{
 		run_command(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		/* what protect() does in several commands is part of the one around them */
-		if (context != PROCESS_UTILITY_SUBCOMMAND && !ProtectionWorking())
+		if (settles)
 			AlteredSettle();
 	}
 	PG_FINALLY();
