@@ -127,22 +127,37 @@ toast_owner(Oid relid)
 	return owner;
 }
 
-Oid
-LedgerTableOf(Oid relid)
+/* What a relation is, or is an index or the toast table of. */
+static Oid
+table_of(Oid relid)
 {
-	char		kind;
+	char		kind = get_rel_relkind(relid);
 
-	if (relid < FirstNormalObjectId)
-		return InvalidOid;
-	kind = get_rel_relkind(relid);
 	if (kind == RELKIND_INDEX || kind == RELKIND_PARTITIONED_INDEX)
 	{
 		relid = IndexGetRelation(relid, true);
 		kind = get_rel_relkind(relid);
 	}
-	if (kind == RELKIND_TOASTVALUE)
-		relid = toast_owner(relid);
+	return kind == RELKIND_TOASTVALUE ? toast_owner(relid) : relid;
+}
+
+Oid
+LedgerTableOf(Oid relid)
+{
+	if (relid < FirstNormalObjectId)
+		return InvalidOid;
+	relid = table_of(relid);
 	return OidIsValid(relid) && IsLedgerRelation(relid) ? relid : InvalidOid;
+}
+
+Oid
+OwnTableOf(Oid relid)
+{
+	if (relid < FirstNormalObjectId)
+		return InvalidOid;
+	relid = table_of(relid);
+	return OidIsValid(relid) && get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true) &&
+		OidIsValid(LedgerExtension()) ? relid : InvalidOid;
 }
 
 List *
@@ -303,6 +318,17 @@ RefuseLedgerDefinition(const char *what)
 			 errmsg("%s is not allowed while bulwark keeps a ledger", what),
 			 errdetail("Nobody changes what guards the ledger by a statement, superusers included."),
 			 errhint("To decommission it, set bulwark.ledger_decommission in the configuration file and restart the server.")));
+}
+
+void
+RefuseOwnChange(const char *what, Oid relid)
+{
+	if (IsLedgerRelation(relid))
+		RefuseLedgerChange(what, relid);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("%s is not allowed on table \"%s\" of bulwark", what, get_rel_name(relid)),
+			 errdetail("Nobody changes by a statement what the extension's own tables are, superusers included.")));
 }
 
 /* --- plans ------------------------------------------------------------------------ */

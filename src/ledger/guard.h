@@ -25,7 +25,9 @@ extern bool GuardOwnWork(void);
 /* The ledger table (or sequence) that a relation is, or is an index or the toast
  * table of; InvalidOid: none of ours. */
 extern Oid	LedgerTableOf(Oid relid);
-/* The same, as the running command has just written it. */
+/* The table (or sequence) of the extension's own, of the ledger or not, likewise. */
+extern Oid	OwnTableOf(Oid relid);
+/* Is it of the ledger, as the running command has just written it? */
 extern bool IsNewLedgerRelation(Oid relid);
 /* A function or view of the extension itself. */
 extern bool IsLedgerMember(Oid classid, Oid objectid);
@@ -45,6 +47,8 @@ extern bool MayDecommission(void);
 extern const char *GuardCommandName(CmdType command, const char *within);
 BW_NORETURN extern void RefuseLedgerChange(const char *what, Oid relid);
 BW_NORETURN extern void RefuseLedgerDefinition(const char *what);
+/* The table is the extension's own. */
+BW_NORETURN extern void RefuseOwnChange(const char *what, Oid relid);
 
 /* --- guard_command.c ---------------------------------------------------------- */
 
@@ -124,7 +128,7 @@ BW_NORETURN extern void RefuseTriggerChange(const DdlPart *part, const char *wha
 extern void AlteredEvent(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg);
 
 /* --- guard_event.c ------------------------------------------------------------ */
-/* Is it the extension, or does it stand or fall with it; of which ledger table is it? */
+/* Is it the extension, or does it stand or fall with it; of which of its tables is it? */
 extern bool GoesWithLedger(Oid classid, Oid objectid, Oid *relid);
 extern void GuardEventInit(void);
 

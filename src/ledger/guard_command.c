@@ -155,6 +155,10 @@ check_alter_table(AlterTableStmt *stmt, bool top_level)
 		AT_DisableTrigAll, AT_DisableTrigUser, AT_EnableTrigAll, AT_EnableTrigUser
 	};
 	static const AlterTableType tablespace[] = {AT_SetTableSpace};
+	static const AlterTableType storage[] = {
+		AT_DisableTrigAll, AT_DisableTrigUser, AT_EnableTrigAll, AT_EnableTrigUser, AT_SetTableSpace,
+		AT_SetRelOptions, AT_ResetRelOptions, AT_SetStatistics, AT_ClusterOn, AT_DropCluster
+	};
 	Oid			relid = named_relation(stmt->relation);
 
 	if (!OidIsValid(relid) || GuardOff())
@@ -163,6 +167,14 @@ check_alter_table(AlterTableStmt *stmt, bool top_level)
 	/* a default of a view's column is no change of the view to the hook on definitions */
 	if (get_rel_relkind(relid) == RELKIND_VIEW && IsLedgerMember(RelationRelationId, relid))
 		RefuseLedgerDefinition("altering a view of bulwark");
+	if (!OidIsValid(LedgerTableOf(relid)) && OidIsValid(OwnTableOf(relid)))
+	{
+		/* pg_restore --disable-triggers goes on, and is recorded (catalog.c) */
+		if (!only_subcommands(stmt, storage, lengthof(storage)))
+			RefuseOwnChange("ALTER TABLE", OwnTableOf(relid));
+		mode = GUARD_MAINTAINS;
+		return false;
+	}
 	if (!OidIsValid(LedgerTableOf(relid)))
 	{
 		if (stmt->objtype == OBJECT_TABLE)
@@ -344,7 +356,7 @@ check_adoption(ObjectAddress object, Relation rel)
 		(!GoesWithLedger(object.classId, object.objectId, &relid) && !IsLedgerMember(object.classId, object.objectId)))
 		return;
 	if (OidIsValid(relid))
-		RefuseLedgerChange("giving to another extension", relid);
+		RefuseOwnChange("giving to another extension", relid);
 	RefuseLedgerDefinition("giving what belongs to bulwark to another extension");
 }
 

@@ -87,15 +87,16 @@ check_stranger(Oid classid, Oid objectid, const char *what)
 		RefuseLedgerDefinition(psprintf("%s schema \"%s\"", what, get_namespace_name(schema)));
 }
 
-/* A part of a ledger table, or a foreign key to one. */
+/* A part of a table of ours, but a trigger of others' foreign key to one; or a foreign
+ * key to a ledger table. */
 static void
 check_part(const DdlPart *part, const char *what)
 {
-	Oid			relid = IsLedgerRelation(part->relid) ? part->relid :
+	Oid			relid = IsLedgerRelation(part->relid) || (!part->internal && OidIsValid(OwnTableOf(part->relid))) ? part->relid :
 		OidIsValid(part->referenced) && IsLedgerRelation(part->referenced) ? part->referenced : InvalidOid;
 
 	if (OidIsValid(relid))
-		RefuseLedgerChange(psprintf("%s %s %s", what, part->what[0] == 'i' ? "an" : "a", part->what), relid);
+		RefuseOwnChange(psprintf("%s %s %s", what, part->what[0] == 'i' ? "an" : "a", part->what), relid);
 }
 
 static void
@@ -107,8 +108,8 @@ check_create(Oid classid, Oid objectid, int subid, bool internal)
 	{
 		if (subid != 0)
 		{
-			if (IsLedgerRelation(objectid))
-				RefuseLedgerChange("adding a column", objectid);
+			if (OidIsValid(OwnTableOf(objectid)))
+				RefuseOwnChange("adding a column", objectid);
 		}
 		else if (internal)		/* a heap that VACUUM FULL or CLUSTER fills */
 			return;
@@ -143,16 +144,16 @@ check_alter(Oid classid, Oid objectid, Oid auxiliary, bool internal)
 	switch (classid)
 	{
 		case InheritsRelationId:
-			if (IsLedgerRelation(objectid))
-				RefuseLedgerChange("changing the parents", objectid);
-			if (IsLedgerRelation(auxiliary))
-				RefuseLedgerChange("changing the children", auxiliary);
+			if (OidIsValid(OwnTableOf(objectid)))
+				RefuseOwnChange("changing the parents", objectid);
+			if (OidIsValid(OwnTableOf(auxiliary)))
+				RefuseOwnChange("changing the children", auxiliary);
 			break;
 		case RelationRelationId:
 			if (internal)
 				break;
-			if (OidIsValid(LedgerTableOf(objectid)))
-				RefuseLedgerChange("ALTER", objectid);
+			if (OidIsValid(OwnTableOf(objectid)))
+				RefuseOwnChange("ALTER", OwnTableOf(objectid));
 			if (IsNewLedgerRelation(objectid))
 				RefuseLedgerDefinition("another relation of that name in schema \"" BULWARK_PRIVATE_SCHEMA "\"");
 			if (is_our_view(objectid))
@@ -195,10 +196,11 @@ GoesWithLedger(Oid classid, Oid objectid, Oid *relid)
 		case ProcedureRelationId:
 			return IsLedgerMember(classid, objectid);
 		case RelationRelationId:
-			*relid = LedgerTableOf(objectid);
+			*relid = OwnTableOf(objectid);
 			return OidIsValid(*relid) || is_our_view(objectid);
 		default:
-			if (DdlReadPart(classid, objectid, NULL, &part) && IsLedgerRelation(part.relid))
+			if (DdlReadPart(classid, objectid, NULL, &part) &&
+				(IsLedgerRelation(part.relid) || (!part.internal && OidIsValid(OwnTableOf(part.relid)))))
 				*relid = part.relid;
 			return OidIsValid(*relid);
 	}
@@ -215,7 +217,7 @@ check_drop(Oid classid, Oid objectid)
 	if (GuardCommandMode() == GUARD_DROPS && (classid != RelationRelationId || MayDecommission()))
 		return;
 	if (OidIsValid(relid))
-		RefuseLedgerChange("DROP", relid);
+		RefuseOwnChange("DROP", relid);
 	RefuseLedgerDefinition("dropping what belongs to bulwark");
 }
 
@@ -244,6 +246,17 @@ check_event(ObjectAccessType access, Oid classid, Oid objectid, int subid, void 
 	}
 }
 
+/*
+ * A catalog that is part of another table is changed through that, and one that has
+ * parts is read with theirs: nobody would look for either.
+ */
+static void
+check_catalog_parts(Oid child, Oid parent)
+{
+	if (Min(child, parent) < FirstNormalObjectId && OidIsValid(LedgerExtension()) && !MayDecommission() && !GuardOff())
+		RefuseLedgerDefinition("changing the parents or children of a system catalog");
+}
+
 static void
 guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
 {
@@ -253,6 +266,8 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subi
 	/* these two come with every look-up and every call */
 	if (access == OAT_NAMESPACE_SEARCH || access == OAT_FUNCTION_EXECUTE)
 		return;
+	if (access == OAT_POST_ALTER && classid == InheritsRelationId)
+		check_catalog_parts(objectid, ((ObjectAccessPostAlter *) arg)->auxiliary_id);
 	/* what initdb made concerns no ledger, but for schema public, in which tables are */
 	if (objectid < FirstNormalObjectId && classid != NamespaceRelationId)
 		return;

@@ -194,6 +194,29 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('ok', 'a copy of its rows', 'CREATE TABLE shop.c AS SELECT * FROM bulwark_internal.ledger_shapes'),
 	('ok', 'a table of that name elsewhere', 'CREATE TABLE shop.ledger_log (); DROP TABLE shop.ledger_log'),
 	('ok', 'grant a function', 'GRANT EXECUTE ON FUNCTION bulwark.identity() TO pgtap_guard_owner'),
+	-- the extension's other tables
+	('42501', 'L32: one of ours a partition', 'CREATE TABLE shop.p (LIKE bulwark_internal.roles INCLUDING CONSTRAINTS) PARTITION BY HASH (role_id); ALTER TABLE shop.p ATTACH PARTITION bulwark_internal.roles FOR VALUES WITH (MODULUS 1, REMAINDER 0)'),
+	('42501', 'L32: a child of ours', 'CREATE TABLE shop.c () INHERITS (bulwark_internal.roles)'),
+	('42501', 'L32: a key that changes ours', 'CREATE TABLE shop.names (name text PRIMARY KEY); ALTER TABLE bulwark_internal.roles ADD FOREIGN KEY (name) REFERENCES shop.names ON UPDATE CASCADE'),
+	('42501', 'L32: a column that is filled anew', $$ALTER TABLE bulwark_internal.service_scopes ALTER tenant_ids TYPE uuid[] USING '{}'$$),
+	('42501', 'L32: a column', 'ALTER TABLE bulwark_internal.roles ADD x int'),
+	('42501', 'L32: a column renamed', 'ALTER TABLE bulwark_internal.roles RENAME name TO x'),
+	('42501', 'L32: a trigger', 'CREATE TRIGGER a BEFORE INSERT ON bulwark_internal.roles FOR EACH ROW EXECUTE FUNCTION shop.nothing()'),
+	('42501', 'L32: a trigger of ours disabled', 'ALTER TABLE bulwark_internal.roles DISABLE TRIGGER invalidate'),
+	('42501', 'L32: a trigger of ours dropped', 'DROP TRIGGER invalidate ON bulwark_internal.roles'),
+	('42501', 'L32: a rule', 'CREATE RULE r AS ON DELETE TO bulwark_internal.memberships DO INSTEAD NOTHING'),
+	('42501', 'L32: an index', 'CREATE INDEX ON bulwark_internal.roles (name)'),
+	('42501', 'L32: an index dropped', 'DROP INDEX bulwark_internal.memberships_member_idx'),
+	('42501', 'L32: row security', 'ALTER TABLE bulwark_internal.roles DISABLE ROW LEVEL SECURITY'),
+	('42501', 'L32: renamed', 'ALTER TABLE bulwark_internal.roles RENAME TO x'),
+	('42501', 'L32: another owner', 'ALTER TABLE bulwark_internal.roles OWNER TO pgtap_guard_owner'),
+	('ok', 'a key to one of ours', 'CREATE TABLE shop.k (t uuid REFERENCES bulwark_internal.tenants); DROP TABLE shop.k'),
+	('ok', 'how one of ours is stored', 'ALTER TABLE bulwark_internal.roles SET (fillfactor = 90)'),
+	('ok', 'pg_restore --disable-triggers', 'ALTER TABLE bulwark_internal.roles DISABLE TRIGGER ALL; ALTER TABLE bulwark_internal.roles ENABLE TRIGGER ALL'),
+	-- the server's
+	('42501', 'L7: a catalog as a partition', 'CREATE TABLE shop.p (LIKE pg_trigger) PARTITION BY HASH (oid); ALTER TABLE shop.p ATTACH PARTITION pg_catalog.pg_trigger FOR VALUES WITH (MODULUS 1, REMAINDER 0)'),
+	('42501', 'L7: a child of a catalog', 'CREATE TABLE shop.c () INHERITS (pg_catalog.pg_trigger)'),
+	('ok', 'L7: the definition of a catalog', 'SET LOCAL allow_system_table_mods = on; ALTER TABLE pg_catalog.pg_trigger ALTER tgargs SET STATISTICS 10; CREATE RULE r AS ON INSERT TO pg_catalog.pg_trigger DO ALSO NOTHING'),
 	-- audited tables
 	('42501', 'L3: disable the trigger of an audited table', 'ALTER TABLE shop.account DISABLE TRIGGER "!bulwark_ledger"'),
 	('42501', 'L3: let it sleep as a replica', 'ALTER TABLE shop.account ENABLE REPLICA TRIGGER "!bulwark_ledger"'),
@@ -208,6 +231,15 @@ INSERT INTO attempts (answer, what, statement) VALUES
 	('ok', 'L3: drop all', 'DROP SCHEMA shop CASCADE'),
 	('ok', 'end the audit', $$SELECT bulwark.audit_stop('shop.account')$$);
 SELECT is(attempt(statement), answer, what) FROM attempts ORDER BY n;
+
+SELECT is((SELECT string_agg(DISTINCT metadata->>'command', ', ') FROM bulwark.ledger WHERE entity_type = 'pg_catalog.pg_trigger' AND metadata ? 'catalog' AND metadata->>'command' <> 'DELETE'),
+	'ALTER TABLE, CREATE RULE', 'L7: definitions of catalogs are entries, though they were undone');
+BEGIN;
+ALTER TABLE bulwark_internal.roles DISABLE TRIGGER ALL;
+ALTER TABLE bulwark_internal.roles ENABLE TRIGGER ALL;
+SELECT is((SELECT count(*) FROM bulwark.ledger WHERE entity_type = 'bulwark_internal.roles' AND metadata->>'operation' = 'direct' AND metadata->>'command' = 'ALTER TABLE'), 1::bigint,
+	'L32: what goes through is an entry');
+ROLLBACK;
 
 -- What is no attempt of ours cannot run in a function.
 VACUUM FULL bulwark_internal.ledger_segment_1;
@@ -286,6 +318,12 @@ INSERT INTO attempts (what, statement, answer) VALUES
 		'shop.call_2: it is not audited, and belongs to shop.call, which is'),
 	('a table renamed by hand', $$UPDATE pg_class SET relname = 'hidden' WHERE oid = 'shop.account'::regclass$$,
 		E'shop.account: the entries say that it is audited, and it is not registered\nshop.hidden: it is registered as audited, and no entry says so'),
+	('an operator that is preferred to the server''s', $$CREATE FUNCTION shop.same(oid, regclass) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'; CREATE OPERATOR pg_catalog.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = shop.same)$$,
+		'shop.same(pg_catalog.oid,pg_catalog.regclass): what is recorded was not compared: the function stands where one of the server should'),
+	('a function of the server that runs another language', $$UPDATE pg_proc SET prolang = (SELECT oid FROM pg_language WHERE lanname = 'sql') WHERE oid = 'to_regprocedure(text)'::regprocedure$$,
+		'pg_catalog.to_regprocedure(pg_catalog.text): what is recorded was not compared: the function stands where one of the server should'),
+	('a child of a catalog', $$INSERT INTO pg_inherits (inhrelid, inhparent, inhseqno, inhdetachpending) VALUES ('shop.copied'::regclass, 'pg_trigger'::regclass, 1, false)$$,
+		'shop.copied: a system catalog is its parent'),
 	('nothing but a rename', 'ALTER TABLE shop.account RENAME TO acct', 'nothing'),
 	('nothing but a schema renamed', 'ALTER SCHEMA shop RENAME TO store', 'nothing'),
 	('nothing but a table dropped', 'DROP TABLE shop.account', 'nothing'),
