@@ -212,7 +212,7 @@ SpoolFoldHash(const SpoolRecord *record, uint64 seed)
 		char		who[NAMEDATALEN];
 		char		what[2 * NAMEDATALEN + 8];
 	}			key;
-	const char *entity_id = SpoolTextOf(record, TEXT_ENTITY_ID);
+	const char *what = SpoolTextOf(record, record->class == SPOOL_READ ? TEXT_ENTITY_TYPE : TEXT_ENTITY_ID);
 
 	memset(&key, 0, sizeof(key));
 	key.database = MyDatabaseId;
@@ -221,9 +221,7 @@ SpoolFoldHash(const SpoolRecord *record, uint64 seed)
 		memcpy(key.who, &record->actor.principal, UUID_LEN);
 	else
 		strlcpy(key.who, record->actor.role, sizeof(key.who));
-	if (record->class == SPOOL_READ)
-		strlcpy(key.what, SpoolTextOf(record, TEXT_ENTITY_TYPE), sizeof(key.what));
-	else if (entity_id != NULL && strcmp(SpoolTextOf(record, TEXT_ACTION), "alarm") == 0)
-		strlcpy(key.what, entity_id, sizeof(key.what));
+	if (what != NULL && (record->class == SPOOL_READ || strcmp(SpoolTextOf(record, TEXT_ACTION), "alarm") == 0))
+		strlcpy(key.what, what, sizeof(key.what));
 	return hash_bytes_extended((unsigned char *) &key, sizeof(key), seed);
 }

@@ -86,24 +86,14 @@ my $value = as_service(60, q(SELECT bulwark.encrypt('a key of many bytes', 'c'))
 for my $call ([ 'decrypt', "bulwark.decrypt('$value', 'loop of decrypt', 'c')", 58 ], [ 'hmac_sign', "bulwark.hmac_sign('$value', 'x', 'loop of hmac_sign', 'sha256', 'c')", 59 ])
 {
 	my ($name, $statement, $n) = @$call;
+	my $before = entries("action = 'alarm' AND metadata ->> 'operation' = '$name'");
 	$answer = as_service($n, "SELECT attempt(\$\$SELECT $statement\$\$, 100)", end => 'ROLLBACK');
 	like($answer, qr/^\d+ 53400$/, "S15: $name in a loop is refused when the burst is used up");
 	($used) = $answer =~ /^(\d+)/;
 	is(entries("action = 'decrypt' AND metadata ->> 'operation' = '$name' AND metadata ->> 'purpose' = 'loop of $name'"), $used,
 		"S15: every use of $name is an entry, even after ROLLBACK");
-	$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM bulwark.ledger WHERE action = 'alarm' AND metadata ->> 'operation' = '$name'");
-	is(entries("action = 'alarm' AND metadata ->> 'operation' = '$name'"), 1, "S15: and an alarm of $name");
-}
-
-# --- and of contexts that are guessed -----------------------------------------------------
-for my $call ([ 'decrypt', "bulwark.decrypt('$value', 'guess', \$1)", 61 ], [ 'hmac_sign', "bulwark.hmac_sign('$value', 'x', 'guess', 'sha256', \$1)", 62 ])
-{
-	my ($name, $statement, $n) = @$call;
-	my $alarms = "(SELECT count(*) FROM bulwark.ledger WHERE action = 'alarm' AND metadata ->> 'operation' = '$name')";
-	my $before = $node->safe_psql('postgres', "SELECT $alarms");
-	like(as_service($n, "SELECT guess(\$s\$SELECT $statement\$s\$, 200)"), qr/^\d\d? 53400$/, "S15: contexts guessed with $name are refused when the burst is used up");
-	ok($node->poll_query_until('postgres', "SELECT $alarms > $before"), 'S15: and an alarm');
-	is(entries(q(action = 'decrypt' AND metadata ->> 'purpose' = 'guess')), 0, '... no use is on the record that was none');
+	$node->poll_query_until('postgres', "SELECT count(*) > $before FROM bulwark.ledger WHERE action = 'alarm' AND metadata ->> 'operation' = '$name'");
+	is(entries("action = 'alarm' AND metadata ->> 'operation' = '$name'"), $before + 1, "S15: and an alarm of $name");
 }
 
 # --- the credential's own limit: others have none of it left ----------------------------
@@ -140,6 +130,21 @@ my ($rc, $out, $err) = $node->psql('postgres', q(ALTER SYSTEM SET bulwark.secret
 isnt($rc, 0, 'limits stand in the configuration file alone');
 ($rc, $out, $err) = $node->psql('postgres', q(SET bulwark.secret_rate = 1000000));
 isnt($rc, 0, 'and in no session');
+
+# --- contexts that are guessed -----------------------------------------------------------------
+$node->append_conf('postgresql.conf', "bulwark.secret_rate = 1\nbulwark.secret_burst = 20");
+$node->reload;
+$node->poll_query_until('postgres', q(SELECT current_setting('bulwark.secret_burst') = '20'));
+my @guessed = map { as_service(60, q(SELECT bulwark.encrypt('a key of many bytes', 'c'))) } 1 .. 2;
+for my $call ([ 'decrypt', "bulwark.decrypt('$guessed[0]', 'guess', \$1)", 61 ], [ 'hmac_sign', "bulwark.hmac_sign('$guessed[1]', 'x', 'guess', 'sha256', \$1)", 62 ])
+{
+	my ($name, $statement, $n) = @$call;
+	my $alarms = "(SELECT count(*) FROM bulwark.ledger WHERE action = 'alarm' AND metadata ->> 'operation' = '$name')";
+	my $before = $node->safe_psql('postgres', "SELECT $alarms");
+	like(as_service($n, "SELECT guess(\$s\$SELECT $statement\$s\$, 200)"), qr/^\d\d? 53400$/, "S15: contexts guessed with $name are refused when the burst is used up");
+	ok($node->poll_query_until('postgres', "SELECT $alarms > $before"), 'S15: and an alarm');
+	is(entries(q(action = 'decrypt' AND metadata ->> 'purpose' = 'guess')), 0, '... no use is on the record that was none');
+}
 
 # --- where no entry can be durable ---------------------------------------------------------------
 $node->backup('base');

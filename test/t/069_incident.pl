@@ -235,7 +235,7 @@ SQL
 # many, and long ones, as it takes several entries to hold them
 my $roles = "SELECT count(bulwark.role_create('$other', 'r' || i || repeat('x', 40), ARRAY['x:read'])) FROM generate_series(1, 100) i";
 my $long = "SELECT bulwark.role_create('$other', 'pad', ARRAY(SELECT 'resource' || i || ':read' FROM generate_series(1, 2000) i))";
-as_login('dba', "SELECT bulwark.membership_grant('$guest', '$other', 'tenant_admin');\n$roles;\n$long;\nSELECT bulwark.assume('$boss', '$other')");
+as_login('dba', "SELECT bulwark.membership_grant('$guest', '$other', 'tenant_admin');\n$roles;\n$long;\nSELECT bulwark.assume('$guest', '$other')");
 my @acts = grep { /\|(role_create|membership_grant)\|/ } split /\n/, in_force('dba');
 is(scalar(grep { /role_create/ } @acts), 101, 'S15: what fills up more than one entry is on the record whole');
 is($acts[-102], "t|membership_grant|membership|$guest", 'S15: ... with what stands before it');
