@@ -313,6 +313,12 @@ hide_logged_statement(ErrorData *edata, bool constants, bool unread)
 		(!constants && !holds_secret(debug_query_string)))
 		return;
 
+	/* it goes on, and what an error says of it is compared with it */
+	if (unread && edata->elevel < ERROR)
+	{
+		edata->hide_stmt = true;
+		return;
+	}
 	size = strlen(debug_query_string) + 1;
 	if (MessageContext != NULL)
 		copy = MemoryContextAllocExtended(MessageContext, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);

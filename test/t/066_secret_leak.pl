@@ -216,18 +216,18 @@ for my $case ([ 'a stray quote', q{SELECT bulwark.encrypt('it's %s')} ], [ 'doub
 	# what is meant as a string is taken for a name, of one part or several, which messages do not quote
 	[ 'a schema in double quotes', q{SELECT bulwark.encrypt("%s".x())} ], [ 'a schema of a type', q{SELECT bulwark.encrypt('1'::"%s".t)} ],
 	[ 'a database in double quotes', q{SELECT bulwark.encrypt("%s".b.c.d)} ], [ 'too many parts', q{SELECT bulwark.encrypt("%s".b.c.d.e)} ],
-	[ 'without quotes, too many parts', q{SELECT bulwark.encrypt(%s.b.c.d.e)} ], [ 'the name of an argument', q{SELECT bulwark.encrypt("%s" => 1)} ],
+	[ 'the name of an argument', q{SELECT bulwark.encrypt("%s" => 1)} ],
 	[ 'a name that is cut off', q{SELECT bulwark.encrypt("%s} . 'x' x 70 . q{".b.c.d.e)} ], [ 'a relation in a string', q{SELECT bulwark.encrypt('%s.b.c.d.e'::regclass::text)} ])
 {
 	my ($way, $statement) = @$case;
 	my $answer = '';
 	IPC::Run::run([ 'psql', '-XqAt', '-U', 'backend', '-d', $node->connstr('postgres'), '-c', sprintf($statement, canary($way)) ], '<', \undef, '>&', \$answer);
 	like($answer, qr/ERROR/, "$way is an error");
-	unlike($answer =~ s/^LINE 1: .*$//mr, qr/\Q$canary{$way}\E/, "S6: $way: the server's answer does not quote it");
+	unlike($answer =~ s/^LINE 1: .*$//mgr, qr/\Q$canary{$way}\E/, "S6: $way: the server's answer does not quote it");
 }
 
-is(say_all('BEGIN;', $acting, 'SELECT bulwark.encrypt(1, 2), id FROM kept WHERE x IS NULL;') . slurp_file($node->logfile) =~ /ERROR:  42883: (.*)\n(?!.*ERROR:  42883)/s ? $1 : '',
-	'function bulwark.encrypt(integer, integer) does not exist', 'what is not of the statement stays in the message');
+my (undef, $unknown) = say_all('SELECT bulwark.encrypt(1, 2), id FROM kept;');
+like($unknown, qr/function bulwark\.encrypt\(integer, integer\) does not exist/, 'what is not of the statement stays in the message');
 
 # Behind a function of the application's own, in a statement that does not name ours, it is
 # the application that shows it: the documentation says so, and secrets_check().
