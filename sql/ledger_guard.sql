@@ -216,8 +216,14 @@ CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY);
 SELECT bulwark.audit('counted');
 ALTER TABLE counted ALTER id RESTART WITH 100;
 ALTER TABLE counted REPLICA IDENTITY USING INDEX counted_pkey;
+CREATE TABLE keyed (id int PRIMARY KEY REFERENCES counted);
+SELECT bulwark.audit('keyed');
+ALTER TABLE keyed DISABLE TRIGGER ALL;
+CREATE TABLE unaudited (LIKE keyed) PARTITION BY LIST (id);
+ALTER TABLE unaudited ATTACH PARTITION keyed DEFAULT;
+ALTER TABLE unaudited DETACH PARTITION keyed;
 SELECT * FROM newer(:seen);
-DROP TABLE counted;
+DROP TABLE keyed, unaudited, counted;
 
 -- no constant of a statement is kept: it may be a secret, or the value of a column that is left out
 SELECT max(entry_id) AS seen FROM definitions \gset

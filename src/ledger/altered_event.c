@@ -48,6 +48,14 @@ RefuseTriggerChange(const DdlPart *part, const char *what)
 
 /* --- columns and tables ------------------------------------------------------------ */
 
+/* The definition of what may be an audited table. */
+static void
+definition_changed(Oid relid)
+{
+	if (OidIsValid(relid) && AuditedOf(relid) != NULL)
+		AlteredNote(relid, ALTERED_DEFINITION, InvalidOid);
+}
+
 /* The row of pg_class as the running command has just written it; false: none. */
 static bool
 new_class(Oid relid, FormData_pg_class *form)
@@ -240,6 +248,8 @@ inheritance_altered(Oid child, Oid parent)
 {
 	if (AuditedOf(parent) != NULL)
 		AlteredNote(child, is_child(child, parent) ? ALTERED_ATTACHED : ALTERED_DETACHED, parent);
+	else
+		definition_changed(child);	/* it is written through another table, too */
 }
 
 /* --- what belongs to a table --------------------------------------------------------- */
@@ -297,7 +307,12 @@ part_altered(Oid classid, Oid objectid)
 	DdlPart		before,
 				now;
 
-	if (!DdlReadPart(classid, objectid, NULL, &before) || !counts(classid, &before))
+	if (!DdlReadPart(classid, objectid, NULL, &before))
+		return;
+	/* a foreign key that is not checked any more */
+	if (before.internal && DdlReadPart(classid, objectid, SnapshotSelf, &now) && now.enabled != before.enabled)
+		definition_changed(before.relid);
+	if (!counts(classid, &before))
 		return;
 	if (classid != TriggerRelationId || !IsCaptureTrigger(&before))
 		AlteredNote(before.relid, ALTERED_DEFINITION, InvalidOid);
@@ -320,14 +335,6 @@ part_dropped(Oid classid, Oid objectid)
 		return;
 	AlteredNote(part.relid, classid == TriggerRelationId && IsCaptureTrigger(&part) ?
 				ALTERED_TRIGGER_GONE : ALTERED_DEFINITION, InvalidOid);
-}
-
-/* The definition of what may be an audited table. */
-static void
-definition_changed(Oid relid)
-{
-	if (OidIsValid(relid) && AuditedOf(relid) != NULL)
-		AlteredNote(relid, ALTERED_DEFINITION, InvalidOid);
 }
 
 /* An index says what is unique, and names rows where it is the replica identity. */
