@@ -13,6 +13,7 @@
 #include "common/unicode_norm.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 BW_NORETURN static void
 refuse_encoding(const char *what)
@@ -242,4 +243,27 @@ PlainToText(text *opened)
 	bw_wipe(converted, size);
 	bw_wipe(opened, VARSIZE(opened));
 	return result;
+}
+
+bool
+PlainToDocument(char *json, Datum *document)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool read = true;
+
+	PG_TRY();
+	{
+		*document = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	}
+	PG_CATCH();
+	{
+		/* the parser's error quotes what it read; others pass */
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		read = false;
+	}
+	PG_END_TRY();
+	return read;
 }

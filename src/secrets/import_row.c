@@ -119,28 +119,17 @@ as_text(const Import *import, Datum value)
 static Datum
 as_document(const Import *import, Datum value)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	char	   *json = TextDatumGetCString(value);
-	Jsonb	   *volatile document = NULL;
+	Datum		datum;
+	Jsonb	   *document;
 
-	PG_TRY();
-	{
-		document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
-	}
-	PG_CATCH();
-	{
-		/* the parser's error quotes what it read; others pass */
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
+	if (!PlainToDocument(json, &datum))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("a value of the column is no document"),
 				 errdetail("It is one of column \"%s\" of \"%s\", and not shown.", import->column, get_rel_name(import->table)),
 				 errhint("Encrypt the column as encrypted_text, or mend its values first.")));
-	}
-	PG_END_TRY();
+	document = DatumGetJsonbP(datum);
 	bw_wipe(json, strlen(json));
 	return CStringGetTextDatum(JsonbToCString(NULL, &document->root, VARSIZE(document)));
 }

@@ -313,32 +313,19 @@ bulwark_decrypt_bytea(PG_FUNCTION_ARGS)
 Datum
 bulwark_decrypt_jsonb(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	text	   *opened;
 	char	   *json;
-	volatile Datum document = (Datum) 0;
+	Datum		document;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	opened = PlainToText(open_data(fcinfo, SECRET_JSONB));
 	json = SecretAlloc(CurrentMemoryContext, VARSIZE(opened) - VARHDRSZ + 1);
 	memcpy(json, VARDATA(opened), VARSIZE(opened) - VARHDRSZ);
-	PG_TRY();
-	{
-		document = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
-	}
-	PG_CATCH();
-	{
-		/* the parser's error quotes what it read; others pass */
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
+	if (!PlainToDocument(json, &document))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("the value holds no document that this server reads")));
-	}
-	PG_END_TRY();
 	bw_wipe(json, VARSIZE(opened) - VARHDRSZ);
 	bw_wipe(VARDATA(opened), VARSIZE(opened) - VARHDRSZ);
 	PG_RETURN_DATUM(document);

@@ -27,6 +27,8 @@ extern void PlainNormalize(Plain *plain);
 extern void PlainForget(Plain *plain);
 /* An opened value, SecretAlloc'd, as text of this database. */
 extern text *PlainToText(text *opened);
+/* The jsonb of a text; false: it is no document. */
+extern bool PlainToDocument(char *json, Datum *document);
 
 /* --- derived.c ------------------------------------------------------------------- */
 
