@@ -83,7 +83,9 @@ hide_line(ErrorData *edata, const CopyStmt *copy)
 		return;
 	line = line_number(edata->context, table);
 	outer = GetErrorContextStack();
-	edata->context = psprintf("COPY %s, line %ld: \"(not shown)\"%s%s", table, line, outer[0] != '\0' ? "\n" : "", outer);
+	edata->context = psprintf("COPY %s, line %ld: \"(not shown)\"", table, line);
+	if (outer != NULL)
+		edata->context = psprintf("%s\n%s", edata->context, outer);
 	/* it says what it found in the place of a name */
 	if (line == 1 && matches_header(copy))
 		edata->message = pstrdup("the first line does not have the names of the columns");

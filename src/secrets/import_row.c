@@ -127,7 +127,8 @@ as_document(const Import *import, Datum value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("a value of the column is no document"),
-				 errdetail("It is one of column \"%s\" of \"%s\", and not shown.", import->column, get_rel_name(import->table)),
+		/* without quotes, between which all is hidden */
+				 errdetail("It is one of column %s of table %s, and not shown.", import->column, get_rel_name(import->table)),
 				 errhint("Encrypt the column as encrypted_text, or mend its values first.")));
 	document = DatumGetJsonbP(datum);
 	bw_wipe(json, strlen(json));

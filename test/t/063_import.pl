@@ -135,7 +135,7 @@ my $before = -s $node->logfile;
 for my $call (q{encrypt_column('documents', 'v', 'bulwark.encrypted_jsonb'}, q{secrets_import_pgp('documents', 'p', 'pass phrase', 'bulwark.encrypted_jsonb'})
 {
 	my ($ret, $out, $error) = $node->psql('postgres', "CALL bulwark.$call, tenant_id => '$tenant{a}')");
-	like($error, qr/ERROR:  a value of the column is no document\nDETAIL:  It is one of column "[vp]" of "documents", and not shown\./, 'a value that is no document is refused');
+	like($error, qr/ERROR:  a value of the column is no document\nDETAIL:  It is one of column [vp] of table documents, and not shown\./, 'a value that is no document is refused');
 	unlike($error, qr/$dictionary/, 'S6: the answer does not quote it');
 }
 unlike(slurp_file($node->logfile, $before), qr/$dictionary/, 'S6: nor does the log');
