@@ -147,7 +147,7 @@ for my $case (
 	[ 'COPY with a column too many', 'COPY kept (id, s) FROM stdin;', "copied\t%s\tmore", 'extra data after last expected column' ],
 	[ 'COPY with a column too few', 'COPY kept (id, x, s) FROM stdin;', "%s\t\\\\x00", 'missing data for column "s"' ],
 	[ 'COPY of lines of CSV', 'COPY kept (id, s) FROM stdin (FORMAT csv);', qq{"a","%s"\n"b","c","d"}, 'not an encrypted value' ],
-	[ 'COPY of a field of CSV that does not end', 'COPY kept (id, s) FROM stdin (FORMAT csv);', qq{a,"b"\n,"c\n%s}, 'extra data' ],
+	[ 'COPY of a field of CSV that does not end', 'COPY kept (id, s) FROM stdin (FORMAT csv);', qq{a,"b\n%s}, 'unterminated CSV quoted field' ],
 	[ 'COPY with a header that is none', 'COPY kept (id, s) FROM stdin (HEADER match);', "id\t%s", 'the first line does not have the names of the columns' ])
 {
 	my ($way, $statement, $line, $error) = @$case;
