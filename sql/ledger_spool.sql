@@ -267,6 +267,51 @@ UPDATE ledger_spool_read SET v = 'w' WHERE id = 3;
 INSERT INTO ledger_spool_read VALUES (3000, 'v');
 SELECT action, entity_type FROM ledger_spool_since(:'mark');
 
+-- L21: a partition, audited by itself, read through its parent; but where the plan does not go, or the parent is audited as well
+CREATE TABLE ledger_spool_parent (id int, v text) PARTITION BY LIST (id);
+CREATE TABLE ledger_spool_part PARTITION OF ledger_spool_parent FOR VALUES IN (1, 2) PARTITION BY LIST (id);
+CREATE TABLE ledger_spool_leaf PARTITION OF ledger_spool_part FOR VALUES IN (1);
+CREATE TABLE ledger_spool_other PARTITION OF ledger_spool_parent FOR VALUES IN (3);
+INSERT INTO ledger_spool_parent VALUES (1, 'v'), (3, 'v');
+SELECT bulwark.audit('ledger_spool_part', reads => true);
+SELECT ledger_spool_mark() AS mark \gset
+SELECT v FROM ledger_spool_parent;
+SELECT v FROM ledger_spool_parent WHERE id = 1;
+SELECT v FROM ledger_spool_parent WHERE id = 3;
+UPDATE ledger_spool_parent SET v = 'w';
+UPDATE ledger_spool_parent SET v = 'w' RETURNING id;
+SELECT p.v FROM ledger_spool_other o, LATERAL (SELECT v FROM ledger_spool_parent UNION ALL SELECT o.v) p;
+SELECT entity_type, metadata ->> 'command' AS command, count(*) FROM ledger_spool_since(:'mark') WHERE action = 'read' GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT bulwark.audit('ledger_spool_parent', reads => true);
+SELECT ledger_spool_mark() AS mark \gset
+SELECT v FROM ledger_spool_parent;
+SELECT entity_type, count(*) FROM ledger_spool_since(:'mark') WHERE action = 'read' GROUP BY 1;
+SELECT bulwark.audit_stop('ledger_spool_parent');
+DROP TABLE ledger_spool_parent;
+
+-- L21: what a trigger or a rule does within a foreign key's own statement, reads and changes of our own tables
+CREATE TABLE ledger_spool_up (id int PRIMARY KEY);
+CREATE TABLE ledger_spool_down (id int REFERENCES ledger_spool_up ON UPDATE CASCADE ON DELETE CASCADE);
+CREATE TABLE ledger_spool_log (line text);
+CREATE FUNCTION ledger_spool_meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM v FROM ledger_spool_read WHERE id = 5;
+	UPDATE bulwark_internal.roles SET name = name WHERE false;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER meanwhile BEFORE UPDATE ON ledger_spool_down FOR EACH ROW EXECUTE FUNCTION ledger_spool_meanwhile();
+CREATE RULE meanwhile AS ON DELETE TO ledger_spool_down DO ALSO INSERT INTO ledger_spool_log SELECT v FROM ledger_spool_read WHERE id = 5;
+INSERT INTO ledger_spool_up VALUES (1);
+INSERT INTO ledger_spool_down VALUES (1);
+SELECT ledger_spool_mark() AS mark \gset
+UPDATE ledger_spool_up SET id = 2;
+SELECT action, entity_type, metadata FROM ledger_spool_since(:'mark') ORDER BY 1;
+SELECT ledger_spool_mark() AS mark \gset
+DELETE FROM ledger_spool_up;
+SELECT action, entity_type, metadata FROM ledger_spool_since(:'mark') ORDER BY 1;
+DROP TABLE ledger_spool_down, ledger_spool_up, ledger_spool_log;
+DROP FUNCTION ledger_spool_meanwhile();
+
 -- L30: each read or export of the ledger
 SELECT ledger_spool_mark() AS mark \gset
 SELECT count(*) > 0 AS some FROM bulwark.ledger;

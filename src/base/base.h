@@ -207,6 +207,9 @@ extern bool SessionIsApp(void);
 typedef void (*VisitRelation) (Oid relid, AclMode required, bool target, void *arg);
 struct PlannedStmt;
 extern void RequiredRelations(const struct PlannedStmt *stmt, VisitRelation visit, void *arg);
+/* Visit one of those children as its root, by number in the plan, is visited. */
+extern void VisitRelationAs(const struct PlannedStmt *stmt, Index root, Oid relid,
+							VisitRelation visit, void *arg);
 /* The first of them on which the privileges are missing, as the executor finds it;
  * InvalidOid: none. */
 extern Oid	DeniedRelation(const struct PlannedStmt *stmt);

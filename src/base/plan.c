@@ -9,14 +9,19 @@
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 
+/* What the plan needs on the table whose rows it changes; NULL: it changes none. */
+static void *
+target_of(const PlannedStmt *stmt)
+{
+	return stmt->planTree != NULL && IsA(stmt->planTree, ModifyTable) ?
+		BW_PERMISSION_OF(stmt, rt_fetch(((ModifyTable *) stmt->planTree)->nominalRelation, stmt->rtable)) : NULL;
+}
+
 void
 RequiredRelations(const PlannedStmt *stmt, VisitRelation visit, void *arg)
 {
-	void	   *target = NULL;
+	void	   *target = target_of(stmt);
 	ListCell   *lc;
-
-	if (stmt->planTree != NULL && IsA(stmt->planTree, ModifyTable))
-		target = BW_PERMISSION_OF(stmt, rt_fetch(((ModifyTable *) stmt->planTree)->nominalRelation, stmt->rtable));
 
 	foreach(lc, BW_PERMISSIONS(stmt))
 	{
@@ -25,6 +30,15 @@ RequiredRelations(const PlannedStmt *stmt, VisitRelation visit, void *arg)
 		if (BW_PERMISSION_BITS(node) != 0)
 			visit(BW_PERMISSION_RELID(node), BW_PERMISSION_BITS(node), node == target, arg);
 	}
+}
+
+void
+VisitRelationAs(const PlannedStmt *stmt, Index root, Oid relid, VisitRelation visit, void *arg)
+{
+	void	   *node = BW_PERMISSION_OF(stmt, rt_fetch(root, stmt->rtable));
+
+	if (node != NULL && BW_PERMISSION_BITS(node) != 0)
+		visit(relid, BW_PERMISSION_BITS(node), node == target_of(stmt), arg);
 }
 
 /* Where a statement names no column, a privilege on any will do. */

@@ -19,6 +19,8 @@
 #include "catalog/namespace.h"
 #include "keyring/keyring.h"
 #include "miscadmin.h"
+#include "nodes/pathnodes.h"
+#include "parser/parsetree.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -260,11 +262,66 @@ visit_access(Oid relid, AclMode required, bool target, void *arg)
 		record_touch(relid, true, access->command);
 }
 
-/* What a foreign key asks for is the server's, and so is what our own checks ask. */
+/*
+ * What a foreign key asks for is the server's, and so is what our own checks ask; but
+ * not what a rule, with the rights of its owner, adds to the foreign key's query.
+ * (What functions run within one is no such query: tenancy/noforce.c.)
+ */
 static bool
-is_of_the_server(void)
+is_of_the_server(const PlannedStmt *stmt)
 {
-	return InNoForceRLSOperation() || LedgerWorking();
+	ListCell   *lc;
+
+	if (!InNoForceRLSOperation())
+		return LedgerWorking();
+	foreach(lc, BW_PERMISSIONS(stmt))
+		if (BW_PERMISSION_BITS(lfirst(lc)) != 0 && OidIsValid(((BwPermission *) lfirst(lc))->checkAsUser))
+			return false;
+	return true;
+}
+
+/* Does the entry of the parent, through which it is read, stand for the child? */
+static bool
+stands_for(Oid parent, Oid child)
+{
+	return is_watched(child) ? is_watched(parent) : AuditedOf(parent) != NULL || ProtectionOf(parent) != NULL;
+}
+
+/* The table that the statement names, by whose tree the plan comes to a child. */
+static Index
+root_of(const PlannedStmt *stmt, const AppendRelInfo *child)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->appendRelations)
+	{
+		AppendRelInfo *above = lfirst_node(AppendRelInfo, lc);
+
+		if (above->child_relid == child->parent_relid && OidIsValid(above->parent_reloid))
+			return root_of(stmt, above);
+	}
+	return child->parent_relid;
+}
+
+/*
+ * Partitions and inheritance children that the plan goes through need no privileges
+ * of their own: they are touched as the table that the statement names.
+ */
+static void
+visit_children(const PlannedStmt *stmt, Access *access)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->appendRelations)
+	{
+		AppendRelInfo *child = lfirst_node(AppendRelInfo, lc);
+		Oid			relid = rt_fetch(child->child_relid, stmt->rtable)->relid;
+
+		/* without a parent it is a branch of UNION ALL */
+		if (OidIsValid(child->parent_reloid) && (is_watched(relid) || access->bypassing) &&
+			!stands_for(child->parent_reloid, relid))
+			VisitRelationAs(stmt, root_of(stmt, child), relid, visit_access, access);
+	}
 }
 
 /* A new statement of the client's, or the first after a procedure's COMMIT. */
@@ -285,13 +342,14 @@ ReadPlan(const PlannedStmt *stmt)
 	begin_statement();
 	load_watched();
 	access.bypassing = bypassing_session();
-	if ((nwatched == 0 && access.bypassing == NULL) || is_of_the_server())
+	if ((nwatched == 0 && access.bypassing == NULL) || is_of_the_server(stmt))
 		return;
 	access.command = stmt->commandType == CMD_SELECT ? "SELECT" :
 		stmt->commandType == CMD_INSERT ? "INSERT" :
 		stmt->commandType == CMD_UPDATE ? "UPDATE" :
 		stmt->commandType == CMD_DELETE ? "DELETE" : "MERGE";
 	RequiredRelations(stmt, visit_access, &access);
+	visit_children(stmt, &access);
 }
 
 /*
@@ -336,7 +394,7 @@ void
 ReadUtility(Node *stmt)
 {
 	begin_statement();
-	if (is_of_the_server())
+	if (LedgerWorking())
 		return;
 	if (IsA(stmt, CopyStmt) && ((CopyStmt *) stmt)->relation != NULL)
 		read_copy((CopyStmt *) stmt);
