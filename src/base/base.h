@@ -104,6 +104,12 @@ extern Oid	PrivateRelid(const char *name);
  * the catalog's own; SnapshotSelf has what the running command has written. -------- */
 extern HeapTuple CatalogRow(Oid catalog, Oid index, AttrNumber column, Oid oid, Snapshot snapshot);
 
+/* --- relation.c: a relation's name with its schema, quoted; palloc'd ----------- */
+/* NULL, or 42P01, for one that is gone. */
+extern char *RelationName(Oid relid);
+extern char *QualifiedName(Oid relid);
+BW_NORETURN extern void RefuseGone(Oid relid);
+
 /* --- store.c: statements with typed arguments, for management functions ----- */
 typedef struct Arg
 {

@@ -82,9 +82,7 @@ require_auditable(Oid relid)
 	const char *what;
 
 	if (get_rel_name(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		RefuseGone(relid);
 	what = obstacle(relid, &hint);
 	if (what != NULL)
 		ereport(ERROR,

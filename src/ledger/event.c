@@ -41,15 +41,6 @@ NamedRelation(const RangeVar *name)
 	return OidIsValid(schema) ? get_relname_relid(name->relname, schema) : InvalidOid;
 }
 
-char *
-RelationName(Oid relid)
-{
-	char	   *name = get_rel_name(relid);
-	char	   *schema = name ? get_namespace_name(get_rel_namespace(relid)) : NULL;
-
-	return schema ? quote_qualified_identifier(schema, name) : NULL;
-}
-
 /* --- the sink ---------------------------------------------------------------------- */
 
 bool

@@ -22,8 +22,6 @@ extern void EventAppend(const char *action, const char *entity_type, const char 
 						const char *metadata);
 /* The relation that a statement names, without regard to privileges; InvalidOid. */
 extern Oid	NamedRelation(const RangeVar *name);
-/* "schema.relation", quoted where needed; NULL: there is none. */
-extern char *RelationName(Oid relid);
 
 /* --- denied.c: the error that ends a statement -------------------------------- */
 extern void DeniedStatementBegins(void);

@@ -340,15 +340,9 @@ fill_triggers(CaptureShape *shape, Relation rel)
 char *
 CaptureEntityType(Oid relid)
 {
-	char	   *name = get_rel_name(relid);
 	int			pinned = PinSettings(PIN_PATH);
-	char	   *result;
+	char	   *result = QualifiedName(relid);
 
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	result = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
 	UnpinSettings(pinned);
 	return result;
 }

@@ -88,14 +88,6 @@ bulwark_encrypting(PG_FUNCTION_ARGS)
 
 /* --- statements ---------------------------------------------------------------------- */
 
-BW_NORETURN static void
-refuse_gone(Oid relid)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("relation with OID %u does not exist", relid)));
-}
-
 /* Until the transaction's end; false: it is gone. */
 static bool
 try_lock(Oid relid, LOCKMODE lockmode)
@@ -113,8 +105,8 @@ static char *
 lock_and_name(Oid relid, LOCKMODE lockmode)
 {
 	if (!try_lock(relid, lockmode))
-		refuse_gone(relid);
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+		RefuseGone(relid);
+	return QualifiedName(relid);
 }
 
 /* As the extension's owner: no code of the table's owner runs in these. */
@@ -231,7 +223,7 @@ has_trigger(const Import *import, Oid relid, bool *same)
 	bool		found = false;
 
 	if (rel == NULL)
-		refuse_gone(relid);
+		RefuseGone(relid);
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
@@ -407,7 +399,7 @@ check_caller(FunctionCallInfo fcinfo, Oid relid, const char *name)
 	Oid			user = GetUserId();
 
 	if (get_rel_relkind(relid) == '\0')
-		refuse_gone(relid);
+		RefuseGone(relid);
 	if (!superuser_arg(user) && !(HasClusterRole(user, ROLE_KEYS) && BW_OWNS_RELATION(relid, user)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

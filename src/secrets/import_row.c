@@ -20,9 +20,7 @@ ImportColumn(Oid relid, const char *name)
 	char	   *table = get_rel_name(relid);
 
 	if (table == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		RefuseGone(relid);
 	if (attno <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),

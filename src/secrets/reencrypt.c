@@ -182,12 +182,10 @@ reencrypt_row(TupleTableSlot *row, bool look, Datum *values, bool *isnull, void 
 static void
 record_batch(Oid relid, int64 rows)
 {
-	char	   *name = get_rel_name(relid);
+	char	   *name = RelationName(relid);
 
 	if (rows > 0 && name != NULL)
-		AuditAdmin("reencrypt", "relation",
-				   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name), NULL,
-				   "rows", psprintf(INT64_FORMAT, rows), NULL);
+		AuditAdmin("reencrypt", "relation", name, NULL, "rows", psprintf(INT64_FORMAT, rows), NULL);
 }
 
 /* One pass, a transaction for each batch. */
@@ -256,14 +254,6 @@ check_caller(FunctionCallInfo fcinfo)
 	PreventCommandDuringRecovery("CALL bulwark.reencrypt()");
 }
 
-BW_NORETURN static void
-refuse_gone(Oid relid)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("relation with OID %u does not exist", relid)));
-}
-
 /* The tables of a relation that hold values, in a context that outlives transactions. */
 static List *
 find_tables(Oid relid)
@@ -284,7 +274,7 @@ find_tables(Oid relid)
 		char	   *name = get_rel_name(relid);
 
 		if (name == NULL)
-			refuse_gone(relid);
+			RefuseGone(relid);
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" has no encrypted column", name),
@@ -338,7 +328,7 @@ bulwark_reencrypt(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch must be 1 to %d rows, not %d", BATCH_MAX, batch)));
 	if (get_rel_relkind(relid) == '\0')
-		refuse_gone(relid);
+		RefuseGone(relid);
 	KeyringRequire();
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);

@@ -393,9 +393,7 @@ lock_table(Oid relid, LOCKMODE mode)
 {
 	LockRelationOid(relid, mode);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		RefuseGone(relid);
 }
 
 /*

@@ -559,9 +559,7 @@ require_materialize(Oid relid)
 	const Protection *p;
 
 	if (get_rel_relkind(relid) == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		RefuseGone(relid);
 	RequireRights(relid);
 	p = ProtectionOf(relid);
 	if (p == NULL || !p->materialize || OidIsValid(p->root))

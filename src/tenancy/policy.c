@@ -43,20 +43,6 @@ static const struct
 };
 
 char *
-QualifiedName(Oid relid)
-{
-	char	   *name = get_rel_name(relid);
-	char	   *schema = name != NULL ? get_namespace_name(get_rel_namespace(relid)) : NULL;
-
-	/* whoever holds no lock may be told of a table that has just been dropped */
-	if (schema == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	return quote_qualified_identifier(schema, name);
-}
-
-char *
 RowColumn(const char *ref, const char *column)
 {
 	return psprintf("%s.%s", quote_identifier(ref), quote_identifier(column));

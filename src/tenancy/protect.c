@@ -51,9 +51,7 @@ require_table(Oid relid)
 	const char *schema_name = get_namespace_name(schema);
 
 	if (relkind == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		RefuseGone(relid);
 	if (IsCatalogNamespace(schema) || IsToastNamespace(schema) || strcmp(schema_name, "information_schema") == 0)
 		refuse_relation(relid, "a system table", "Protect the application's own tables.");
 	if (strcmp(schema_name, BULWARK_SCHEMA) == 0 || strcmp(schema_name, BULWARK_PRIVATE_SCHEMA) == 0)
@@ -363,9 +361,7 @@ bulwark_protect(PG_FUNCTION_ARGS)
 	RequireRights(p->relid);
 	resource = PG_ARGISNULL(5) ? get_rel_name(p->relid) : text_to_cstring(PG_GETARG_TEXT_PP(5));
 	if (resource == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", p->relid)));
+		RefuseGone(p->relid);
 	if (strlen(resource) >= sizeof(p->resource))
 		bad_argument("the name of a resource is too long", "It has at most 127 bytes.");
 	strlcpy(p->resource, resource, sizeof(p->resource));

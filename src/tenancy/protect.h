@@ -82,7 +82,6 @@ extern const char *CommandKeyword(char command);
 extern PolicyDefinition BasePolicy(Oid relid, char command);
 extern void LinkBasePolicies(Oid relid);
 
-extern char *QualifiedName(Oid relid);
 extern char *RowColumn(const char *ref, const char *column);
 /* The operator of a key: the default equality of the referenced column's type. */
 extern char *EqualityOperator(Oid relid, const char *column);
