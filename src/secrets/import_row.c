@@ -113,7 +113,10 @@ as_text(const Import *import, Datum value)
 	return result;
 }
 
-/* A text as a document, in the form that encrypt_jsonb() gives it; what is none is not quoted. */
+/*
+ * A text as a document, in the form that encrypt_jsonb() gives it; what is none is not
+ * quoted.  The names in the error have no quotes, between which all is hidden.
+ */
 static Datum
 as_document(const Import *import, Datum value)
 {
@@ -125,7 +128,6 @@ as_document(const Import *import, Datum value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("a value of the column is no document"),
-		/* without quotes, between which all is hidden */
 				 errdetail("It is one of column %s of table %s, and not shown.", import->column, get_rel_name(import->table)),
 				 errhint("Encrypt the column as encrypted_text, or mend its values first.")));
 	document = DatumGetJsonbP(datum);

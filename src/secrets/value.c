@@ -224,12 +224,12 @@ CredentialOpen(SecretOperation operation, const pg_uuid_t *tenant_id, const byte
 	text	   *opened;
 
 	SecretRequireService(tenant_id);
-	bw_sha256_two(tenant_id->data, UUID_LEN, data, len, digest);
+	bw_sha256(data, len, digest);
+	bw_hex_encode(digest, VALUE_NAME_LEN / 2, name);
+	bw_sha256_two(tenant_id->data, UUID_LEN, digest, sizeof(digest), digest);
 	memcpy(credential_id.data, digest, UUID_LEN);
 	MeterUse(operation, &credential_id);
 	opened = SecretOpenValue(tenant_id, SECRET_CREDENTIAL, context->data, context->len, data, len);
-	bw_sha256(data, len, digest);
-	bw_hex_encode(digest, VALUE_NAME_LEN / 2, name);
 	SecretRecord(operation, "secret", name, purpose, NULL);
 	return opened;
 }
