@@ -446,10 +446,9 @@ settle_note(Altered *note)
 		enter_table(note, there);
 }
 
-/* Notes of the running command and of those within it; of those around it none, for
- * they are not done. */
+/* Those of commands at that depth and within them. */
 static List *
-take_notes(void)
+take_notes(int depth)
 {
 	List	   *taken = NIL;
 	ListCell   *lc;
@@ -458,7 +457,7 @@ take_notes(void)
 	{
 		Altered    *note = lfirst(lc);
 
-		if (note->depth < command.depth)
+		if (note->depth < depth)
 			continue;
 		taken = lappend(taken, note);
 		notes = foreach_delete_current(notes, lc);
@@ -467,11 +466,12 @@ take_notes(void)
 }
 
 static void
-settle(List *settling)
+settle(int depth)
 {
+	List	   *settling;
 	ListCell   *lc;
 
-	if (settling == NIL)
+	if (notes == NIL || creating_extension || (settling = take_notes(depth)) == NIL)
 		return;
 	CommandCounterIncrement();
 	if (!OidIsValid(PrivateRelid("ledger_log")))	/* the extension has gone */
@@ -482,11 +482,12 @@ settle(List *settling)
 	PopActiveSnapshot();
 }
 
+/* Of the commands around the running one nothing, for they are not done. */
 void
 AlteredSettle(void)
 {
-	if (notes != NIL && !creating_extension && IsTransactionState())
-		settle(take_notes());
+	if (IsTransactionState())
+		settle(command.depth);
 }
 
 /* --- transactions --------------------------------------------------------------------------------- */
@@ -500,13 +501,7 @@ altered_xact(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_PREPARE:
 			/* noted outside any command (a function in C dropped a table, say), or
 			 * by one that commits as it goes on */
-			if (!creating_extension)
-			{
-				List	   *settling = notes;
-
-				notes = NIL;
-				settle(settling);
-			}
+			settle(0);
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:

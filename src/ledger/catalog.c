@@ -123,10 +123,8 @@ CatalogPlan(const PlannedStmt *stmt, bool ours)
 
 /* COPY into one, and TRUNCATE, run no plan.  Who may not gets an error. */
 static void
-utility_target(const RangeVar *target, const char *command)
+utility_target(Oid relid, const char *command)
 {
-	Oid			relid = NamedRelation(target);
-
 	if (OidIsValid(relid) && (superuser() || BW_OWNS_RELATION(relid, GetUserId())))
 		record_change(relid, command, false);
 }
@@ -168,7 +166,7 @@ definition_target(Node *stmt)
 
 	/* of a catalog, nobody changes it without that setting */
 	if (OidIsValid(relid) && (relid >= FirstNormalObjectId || allowSystemTableMods))
-		utility_target(target, GetCommandTagName(CreateCommandTag(stmt)));
+		utility_target(relid, GetCommandTagName(CreateCommandTag(stmt)));
 }
 
 void
@@ -177,10 +175,10 @@ CatalogUtility(Node *stmt)
 	ListCell   *lc;
 
 	if (IsA(stmt, CopyStmt) && ((CopyStmt *) stmt)->is_from)
-		utility_target(((CopyStmt *) stmt)->relation, "COPY");
+		utility_target(NamedRelation(((CopyStmt *) stmt)->relation), "COPY");
 	else if (IsA(stmt, TruncateStmt))
 		foreach(lc, ((TruncateStmt *) stmt)->relations)
-			utility_target(lfirst_node(RangeVar, lc), "TRUNCATE");
+			utility_target(NamedRelation(lfirst_node(RangeVar, lc)), "TRUNCATE");
 	else
 		definition_target(stmt);
 }

@@ -84,12 +84,16 @@ begin(StringInfo json, Node *stmt)
 static void
 note_role(const char *metadata, const char *role)
 {
-	char	   *act = AuditDetail("entity_type", "role", "entity_id", role, NULL);
+	StringInfoData act;
 
 	if (strlen(metadata) > ACT_MAX)
 		metadata = AuditDetail("statement", AuditClip(metadata, ACT_MAX), NULL);
-	act[strlen(act) - 1] = ',';
-	AuditActNote(NULL, psprintf("%s %s", act, metadata + 1));
+	initStringInfo(&act);
+	appendStringInfoChar(&act, '{');
+	put_member(&act, "entity_type", "role");
+	put_member(&act, "entity_id", role);
+	appendStringInfo(&act, ", %s", metadata + 1);
+	AuditActNote(NULL, act.data);
 }
 
 static void

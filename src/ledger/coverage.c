@@ -356,17 +356,13 @@ add_problem(List *problems, char *relation, char *what)
 static bool
 is_strange(Oid function, void *context)
 {
-	HeapTuple	tuple;
-	bool		strange;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		strange = true;
 
-	if (function >= FirstNormalObjectId)
-		strange = true;
-	else
+	if (HeapTupleIsValid(tuple))
 	{
-		tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-		strange = !HeapTupleIsValid(tuple) || ((Form_pg_proc) GETSTRUCT(tuple))->prolang != INTERNALlanguageId;
-		if (HeapTupleIsValid(tuple))
-			ReleaseSysCache(tuple);
+		strange = function >= FirstNormalObjectId || ((Form_pg_proc) GETSTRUCT(tuple))->prolang != INTERNALlanguageId;
+		ReleaseSysCache(tuple);
 	}
 	if (strange)
 		*(Oid *) context = function;
@@ -445,10 +441,10 @@ catalog_parts(List *problems)
 	{
 		Form_pg_inherits form = (Form_pg_inherits) GETSTRUCT(tuple);
 		Oid			other = Max(form->inhrelid, form->inhparent);
-		char	   *name = get_rel_name(other);
+		char	   *name = RelationName(other);
 
 		if (Min(form->inhrelid, form->inhparent) < FirstNormalObjectId)
-			problems = add_problem(problems, name ? quote_qualified_identifier(get_namespace_name(get_rel_namespace(other)), name) : "?",
+			problems = add_problem(problems, name ? name : "?",
 								   psprintf("a system catalog is its %s", other == form->inhparent ? "partition or child" : "parent"));
 	}
 	systable_endscan(scan);

@@ -127,12 +127,15 @@ toast_owner(Oid relid)
 	return owner;
 }
 
-/* What a relation is, or is an index or the toast table of. */
+/* What a relation is, or is an index or the toast table of; InvalidOid: a catalog's. */
 static Oid
 table_of(Oid relid)
 {
-	char		kind = get_rel_relkind(relid);
+	char		kind;
 
+	if (relid < FirstNormalObjectId)
+		return InvalidOid;
+	kind = get_rel_relkind(relid);
 	if (kind == RELKIND_INDEX || kind == RELKIND_PARTITIONED_INDEX)
 	{
 		relid = IndexGetRelation(relid, true);
@@ -144,8 +147,6 @@ table_of(Oid relid)
 Oid
 LedgerTableOf(Oid relid)
 {
-	if (relid < FirstNormalObjectId)
-		return InvalidOid;
 	relid = table_of(relid);
 	return OidIsValid(relid) && IsLedgerRelation(relid) ? relid : InvalidOid;
 }
@@ -153,8 +154,6 @@ LedgerTableOf(Oid relid)
 Oid
 OwnTableOf(Oid relid)
 {
-	if (relid < FirstNormalObjectId)
-		return InvalidOid;
 	relid = table_of(relid);
 	return OidIsValid(relid) && get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true) &&
 		OidIsValid(LedgerExtension()) ? relid : InvalidOid;

@@ -167,17 +167,16 @@ check_alter_table(AlterTableStmt *stmt, bool top_level)
 	/* a default of a view's column is no change of the view to the hook on definitions */
 	if (get_rel_relkind(relid) == RELKIND_VIEW && IsLedgerMember(RelationRelationId, relid))
 		RefuseLedgerDefinition("altering a view of bulwark");
-	if (!OidIsValid(LedgerTableOf(relid)) && OidIsValid(OwnTableOf(relid)))
-	{
-		/* pg_restore --disable-triggers goes on, and is recorded (catalog.c) */
-		if (!only_subcommands(stmt, storage, lengthof(storage)))
-			RefuseOwnChange("ALTER TABLE", OwnTableOf(relid));
-		mode = GUARD_MAINTAINS;
-		return false;
-	}
 	if (!OidIsValid(LedgerTableOf(relid)))
 	{
-		if (stmt->objtype == OBJECT_TABLE)
+		if (OidIsValid(OwnTableOf(relid)))
+		{
+			/* pg_restore --disable-triggers goes on, and is recorded (catalog.c) */
+			if (!only_subcommands(stmt, storage, lengthof(storage)))
+				RefuseOwnChange("ALTER TABLE", OwnTableOf(relid));
+			mode = GUARD_MAINTAINS;
+		}
+		else if (stmt->objtype == OBJECT_TABLE)
 			keep_rows(stmt, relid);
 		return false;
 	}

@@ -87,12 +87,18 @@ check_stranger(Oid classid, Oid objectid, const char *what)
 		RefuseLedgerDefinition(psprintf("%s schema \"%s\"", what, get_namespace_name(schema)));
 }
 
-/* A part of a table of ours, but a trigger of others' foreign key to one; or a foreign
- * key to a ledger table. */
+/* A part of a table of ours, but a trigger of others' foreign key to one. */
+static bool
+is_our_part(const DdlPart *part)
+{
+	return IsLedgerRelation(part->relid) || (!part->internal && OidIsValid(OwnTableOf(part->relid)));
+}
+
+/* Such a part, or a foreign key to a ledger table. */
 static void
 check_part(const DdlPart *part, const char *what)
 {
-	Oid			relid = IsLedgerRelation(part->relid) || (!part->internal && OidIsValid(OwnTableOf(part->relid))) ? part->relid :
+	Oid			relid = is_our_part(part) ? part->relid :
 		OidIsValid(part->referenced) && IsLedgerRelation(part->referenced) ? part->referenced : InvalidOid;
 
 	if (OidIsValid(relid))
@@ -199,8 +205,7 @@ GoesWithLedger(Oid classid, Oid objectid, Oid *relid)
 			*relid = OwnTableOf(objectid);
 			return OidIsValid(*relid) || is_our_view(objectid);
 		default:
-			if (DdlReadPart(classid, objectid, NULL, &part) &&
-				(IsLedgerRelation(part.relid) || (!part.internal && OidIsValid(OwnTableOf(part.relid)))))
+			if (DdlReadPart(classid, objectid, NULL, &part) && is_our_part(&part))
 				*relid = part.relid;
 			return OidIsValid(*relid);
 	}
