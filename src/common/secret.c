@@ -13,16 +13,6 @@ bw_equal(const void *a, const void *b, size_t len)
 	return sodium_memcmp(a, b, len) == 0;
 }
 
-/* Bytes from the kernel's generator, fresh in every process after a fork. */
-bool
-bw_random(void *dst, size_t len)
-{
-	if (sodium_init() < 0)
-		return false;
-	randombytes_buf(dst, len);
-	return true;
-}
-
 #if defined(__has_attribute)
 #if __has_attribute(zero_call_used_regs)
 #define ZERO_REGISTERS __attribute__((noinline, zero_call_used_regs("all")))
@@ -58,4 +48,26 @@ bw_wipe(void *p, size_t len)
 {
 	sodium_memzero(p, len);
 	scrub_registers();
+}
+
+/*
+ * Bytes from the kernel's generator, fresh in every process after a fork.  Many are
+ * expanded from a seed of its, which is faster than to fetch them all.
+ */
+bool
+bw_random(void *dst, size_t len)
+{
+	uint8_t		seed[randombytes_SEEDBYTES];
+
+	if (sodium_init() < 0)
+		return false;
+	if (len <= sizeof(seed))
+	{
+		randombytes_buf(dst, len);
+		return true;
+	}
+	randombytes_buf(seed, sizeof(seed));
+	randombytes_buf_deterministic(dst, len, seed);
+	bw_wipe(seed, sizeof(seed));
+	return true;
 }

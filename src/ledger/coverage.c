@@ -22,7 +22,6 @@
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "common/record.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -65,12 +64,12 @@ json_string(Jsonb *json, const char *key)
 
 /* The metadata of a content, or NULL. */
 static Jsonb *
-content_metadata(const void *data, Size len)
+content_metadata(const bw_bytes *bytes)
 {
 	bw_content	content;
 	bw_field	field;
 
-	if (!bw_content_open(&content, data, len))
+	if (!bw_content_open(&content, bytes->data, bytes->len))
 		return NULL;
 	while (bw_content_next(&content, &field))
 	{
@@ -80,34 +79,38 @@ content_metadata(const void *data, Size len)
 	return NULL;
 }
 
-/* The entry as an event, or NULL where it is none.  The content is read for those
- * alone that can be one. */
-static CoverageEvent *
-event_of(TupleTableSlot *slot)
+bool
+CoverageTold(const bw_leaf *leaf)
 {
-	bytea	   *leaf_bytes = DatumGetByteaPP(slot->tts_values[0]);
-	bytea	   *content;
-	bw_leaf		leaf;
-	Jsonb	   *metadata;
-	CoverageEvent *event;
-
-	if (VARSIZE_ANY_EXHDR(leaf_bytes) < 4 ||
-		((uint8 *) VARDATA_ANY(leaf_bytes))[3] != BW_SOURCE_SYSTEM ||
-		bw_leaf_parse(VARDATA_ANY(leaf_bytes), VARSIZE_ANY_EXHDR(leaf_bytes), &leaf) < 0 ||
-		(leaf.action != BW_ACTION_DDL && leaf.action != BW_ACTION_CONFIGURATION) || slot->tts_isnull[1])
-		return NULL;
-	content = DatumGetByteaPP(slot->tts_values[1]);
-	metadata = content_metadata(VARDATA_ANY(content), VARSIZE_ANY_EXHDR(content));
-	if (metadata == NULL)
-		return NULL;
-	event = palloc0(sizeof(CoverageEvent));
-	event->time = leaf.time;
-	event->relation = LedgerCString(&leaf.entity_type);
-	event->what = json_string(metadata, leaf.action == BW_ACTION_DDL ? "change" : "operation");
-	event->renamed_to = json_string(metadata, "renamed_to");
-	return event->what != NULL ? event : NULL;
+	return leaf->source == BW_SOURCE_SYSTEM &&
+		(leaf->action == BW_ACTION_DDL || leaf->action == BW_ACTION_CONFIGURATION);
 }
 
+List *
+CoverageAdd(List *events, MemoryContext context, const bw_leaf *leaf, const bw_bytes *content)
+{
+	Jsonb	   *metadata = content_metadata(content);
+	char	   *what = metadata == NULL ? NULL :
+		json_string(metadata, leaf->action == BW_ACTION_DDL ? "change" : "operation");
+	char	   *renamed_to = metadata == NULL ? NULL : json_string(metadata, "renamed_to");
+	MemoryContext caller;
+	CoverageEvent *event;
+
+	if (what == NULL)
+		return events;
+	caller = MemoryContextSwitchTo(context);
+	event = palloc(sizeof(CoverageEvent));
+	event->time = leaf->time;
+	event->number = list_length(events);
+	event->relation = LedgerCString(&leaf->entity_type);
+	event->what = pstrdup(what);
+	event->renamed_to = renamed_to ? pstrdup(renamed_to) : NULL;
+	events = lappend(events, event);
+	MemoryContextSwitchTo(caller);
+	return events;
+}
+
+/* Of a segment; contents are read for those alone that tell of coverage. */
 static List *
 segment_events(Oid segment, List *events)
 {
@@ -115,30 +118,30 @@ segment_events(Oid segment, List *events)
 	Snapshot	snapshot = RegisterSnapshot(LedgerSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "bulwark entry", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(caller, "bulwark entry", ALLOCSET_DEFAULT_SIZES);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		MemoryContext caller = MemoryContextSwitchTo(context);
-		CoverageEvent *event;
+		bytea	   *bytes;
+		bw_leaf		leaf;
 
 		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(context);
 		slot_getallattrs(slot);
-		event = event_of(slot);
-		MemoryContextSwitchTo(caller);
-		if (event != NULL)
+		bytes = DatumGetByteaPP(slot->tts_values[0]);
+		if (VARSIZE_ANY_EXHDR(bytes) >= 4 && ((uint8 *) VARDATA_ANY(bytes))[3] == BW_SOURCE_SYSTEM &&
+			bw_leaf_parse(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), &leaf) >= 0 && CoverageTold(&leaf) &&
+			!slot->tts_isnull[1])
 		{
-			CoverageEvent *copy = palloc(sizeof(CoverageEvent));
+			bytea	   *content = DatumGetByteaPP(slot->tts_values[1]);
 
-			*copy = *event;
-			copy->number = list_length(events);
-			copy->relation = pstrdup(event->relation);
-			copy->what = pstrdup(event->what);
-			copy->renamed_to = event->renamed_to ? pstrdup(event->renamed_to) : NULL;
-			events = lappend(events, copy);
+			events = CoverageAdd(events, caller, &leaf,
+								 &(bw_bytes) {(uint8 *) VARDATA_ANY(content), VARSIZE_ANY_EXHDR(content)});
 		}
 		MemoryContextReset(context);
 	}
+	MemoryContextSwitchTo(caller);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
@@ -170,19 +173,14 @@ without(List *names, const char *name)
 	return names;
 }
 
-/* The relations that the entries say are audited. */
+/* The relations that the events say are audited. */
 static List *
-inventory(void)
+inventory(List *events)
 {
-	List	   *events = NIL;
 	List	   *names = NIL;
 	ListCell   *lc;
 
-	LedgerFlush();
-	foreach(lc, SegmentAll())
-		events = segment_events(lfirst_oid(lc), events);
 	list_sort(events, earlier_first);
-
 	foreach(lc, events)
 	{
 		CoverageEvent *event = lfirst(lc);
@@ -453,9 +451,9 @@ catalog_parts(List *problems)
 }
 
 List *
-CoverageProblems(void)
+CoverageProblemsOf(List *events)
 {
-	List	   *names = inventory();
+	List	   *names = inventory(events);
 	List	   *made = NIL;
 	List	   *problems = NIL;
 	TrustedScope scope;
@@ -471,6 +469,18 @@ CoverageProblems(void)
 	problems = ask(stranger_query, NIL, false, problems);
 	TrustedEnd(&scope);
 	return problems;
+}
+
+List *
+CoverageProblems(void)
+{
+	List	   *events = NIL;
+	ListCell   *lc;
+
+	LedgerFlush();
+	foreach(lc, SegmentAll())
+		events = segment_events(lfirst_oid(lc), events);
+	return CoverageProblemsOf(events);
 }
 
 Datum

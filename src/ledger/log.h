@@ -9,6 +9,7 @@
 #include "ledger/ledger.h"
 
 #include "common/common.h"
+#include "common/record.h"
 #include "executor/tuptable.h"
 #include "session/session.h"
 #include "tenancy/tenancy.h"
@@ -219,8 +220,14 @@ typedef struct CoverageProblem
 	char	   *relation;
 	char	   *problem;
 } CoverageProblem;
-/* Of the ledger's own tables too; reads every entry's head.  CoverageProblem *, in the
- * caller's context. */
+/* Does an entry with this record tell what is audited? */
+extern bool CoverageTold(const bw_leaf *leaf);
+/* Its content, added to what the entries before it in storage told, in that context. */
+extern List *CoverageAdd(List *events, MemoryContext context, const bw_leaf *leaf, const bw_bytes *content);
+/* Gaps, if this is all that the entries told; of the ledger's own tables too.
+ * CoverageProblem *, in the caller's context. */
+extern List *CoverageProblemsOf(List *events);
+/* The same; reads every entry's head. */
 extern List *CoverageProblems(void);
 
 /* --- audited.c: which relations are audited, and how (cached) ---------------------- */

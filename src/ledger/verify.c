@@ -164,24 +164,37 @@ verify_run(Verify *v)
 
 /* --- coverage ------------------------------------------------------------------------------- */
 
-/* Guarded. */
+typedef struct Gaps
+{
+	const Verify *v;
+	List	   *problems;
+} Gaps;
+
+/* Guarded.  What is audited may have changed since the entries were read: what looks
+ * like a gap is looked for again, in entries that are whole. */
 static void
 find_gaps(void *arg)
 {
-	*(List **) arg = CoverageProblems();
+	Gaps	   *gaps = arg;
+
+	gaps->problems = CoverageProblemsOf(gaps->v->events);
+	if (gaps->problems != NIL && gaps->v->problems == 0)
+		gaps->problems = CoverageProblems();
 }
 
 /* Is all that is to be audited audited?  'ok', or what is not.  No SQL function
  * stands in between that a superuser could have edited. */
 static char *
-coverage_verdict(void)
+coverage_verdict(const Verify *v)
 {
-	List	   *problems = NIL;
+	Gaps		gaps = {v, NIL};
+	List	   *problems;
 	const CoverageProblem *first;
-	const char *why = VerifyGuarded(find_gaps, &problems);
+	const char *why = VerifyGuarded(find_gaps, &gaps);
 
 	if (why != NULL)
 		return psprintf("could not be looked for to the end: %s", why);
+	problems = gaps.problems;
 	if (problems == NIL)
 		return pstrdup("ok");
 	first = linitial(problems);
@@ -222,7 +235,7 @@ static Datum
 verdict(FunctionCallInfo fcinfo, const Verify *v, const char *refused)
 {
 	char	   *integrity = integrity_verdict(v);
-	char	   *coverage = coverage_verdict();
+	char	   *coverage = coverage_verdict(v);
 	const char *anchoring = refused != NULL ? refused : v->earlier != NULL ? anchoring_verdict(v) : "not checked";
 	Datum		values[8];
 	bool		nulls[8] = {false};

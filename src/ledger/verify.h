@@ -59,6 +59,7 @@ typedef struct Verify
 	HTAB	   *shapes;
 	const uint8 *last_shape;
 	List	   *incarnations;	/* of VerifyIncarnation */
+	List	   *events;			/* what the entries tell of what is audited */
 } Verify;
 
 #define NO_LEAF		(-1)

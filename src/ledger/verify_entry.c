@@ -244,13 +244,17 @@ check_fields(Verify *v, Entries *e, const Subject *s, const bw_bytes *bytes)
 		VerifyProblem(v, s->leaf_index, s->entry_id, "its content is not one of this format");
 }
 
-static void
+/* Is it the one that was recorded? */
+static bool
 check_content(Verify *v, Entries *e, const Subject *s, const bw_bytes *bytes, const bw_hash digest)
 {
 	if (memcmp(digest, s->leaf.content_digest, BW_SHA256_LEN) != 0)
+	{
 		VerifyProblem(v, s->leaf_index, s->entry_id, "its content is not the one that was recorded");
-	else
-		check_fields(v, e, s, bytes);
+		return false;
+	}
+	check_fields(v, e, s, bytes);
+	return true;
 }
 
 /* The content of a row; false: there is none, or none that can be read. */
@@ -336,11 +340,22 @@ check_place(Verify *v, Entries *e, Subject *s)
 		meet(v, e, s);
 }
 
+/* What is audited: of entries that are ours, so that what is taken apart is well formed. */
+static void
+note_coverage(Verify *v, const Subject *s, const bw_bytes *record, const bw_bytes *content)
+{
+	bw_leaf		leaf;
+
+	if (CoverageTold(&s->leaf) && bw_leaf_parse(record->data, record->len, &leaf) >= 0)
+		v->events = CoverageAdd(v->events, v->context, &leaf, content);
+}
+
 static void
 end_batch(Verify *v, Entries *e)
 {
 	Batch	   *batch = &e->batch;
 	uint8		hashes[BW_MANY][BW_SHA256_LEN];
+	bool		genuine[BW_MANY];
 	bool		key;
 
 	if (batch->n == 0)
@@ -350,16 +365,21 @@ end_batch(Verify *v, Entries *e)
 		memcpy(batch->subject[i].hash, hashes[i], BW_SHA256_LEN);
 	key = make_macs(v, e, hashes);
 	for (int i = 0; i < batch->n; i++)
-		if (key && memcmp(batch->subject[i].mac, hashes[i], LEDGER_MAC_LEN) != 0)
+	{
+		genuine[i] = !key || memcmp(batch->subject[i].mac, hashes[i], LEDGER_MAC_LEN) == 0;
+		if (!genuine[i])
 			VerifyProblem(v, batch->subject[i].leaf_index, batch->subject[i].entry_id, "its authentication code is wrong");
+	}
 	bw_sha256_many(batch->content, batch->n, hashes);
 	for (int i = 0; i < batch->n; i++)
 	{
-		if (batch->subject[i].content)
-			check_content(v, e, &batch->subject[i], &batch->content[i], hashes[i]);
-		else if (batch->subject[i].gone)
-			ErasuresGone(e->erasures, &batch->subject[i].leaf, batch->subject[i].hash, batch->subject[i].leaf_index);
-		check_place(v, e, &batch->subject[i]);
+		Subject    *s = &batch->subject[i];
+
+		if (s->content && check_content(v, e, s, &batch->content[i], hashes[i]) && genuine[i])
+			note_coverage(v, s, &batch->record[i], &batch->content[i]);
+		else if (s->gone)
+			ErasuresGone(e->erasures, &s->leaf, s->hash, s->leaf_index);
+		check_place(v, e, s);
 	}
 	batch->n = 0;
 	batch->used = 0;
@@ -379,9 +399,10 @@ static void
 add_to_batch(Verify *v, Entries *e, const Subject *s, const bw_bytes *record, const bw_bytes *content)
 {
 	Batch	   *batch = &e->batch;
+	bool		large = content->len > BATCH_BYTES / 2;
 	Subject    *mine;
 
-	if (batch->n == BW_MANY || record->len + content->len > BATCH_BYTES - batch->used ||
+	if (large || batch->n == BW_MANY || record->len + content->len > BATCH_BYTES - batch->used ||
 		(batch->n > 0 && batch->subject[0].leaf.mac_epoch != s->leaf.mac_epoch))
 		end_batch(v, e);
 	mine = &batch->subject[batch->n];
@@ -389,8 +410,10 @@ add_to_batch(Verify *v, Entries *e, const Subject *s, const bw_bytes *record, co
 	batch->record[batch->n] = copy_to_batch(batch, record->data, record->len);
 	mine->mac = batch->record[batch->n].data + record->len - LEDGER_MAC_LEN;
 	batch->record[batch->n].len -= LEDGER_MAC_LEN;
-	batch->content[batch->n] = copy_to_batch(batch, content->data, content->len);
+	batch->content[batch->n] = large ? *content : copy_to_batch(batch, content->data, content->len);
 	batch->n++;
+	if (large)
+		end_batch(v, e);		/* while its page is at hand */
 }
 
 static void
@@ -426,15 +449,6 @@ check_entry(Verify *v, const VerifyRow *row, void *arg)
 	if (!NumberSetAdd(e->ids, s.leaf.entry_id))
 		VerifyProblem(v, s.leaf_index, s.entry_id, "another entry has the same id");
 	s.content = take_content(v, &s, row, &content);
-	if (s.content && content.len > BATCH_BYTES / 2)
-	{
-		bw_hash		digest;
-
-		bw_sha256(content.data, content.len, digest);
-		check_content(v, e, &s, &content, digest);
-		s.content = false;
-		content.len = 0;
-	}
 	add_to_batch(v, e, &s, &record, &content);
 }
 

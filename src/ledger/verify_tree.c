@@ -34,6 +34,7 @@ struct VerifyTree
 	Relation	rel;
 	Level	   *levels[LEVELS];
 	RecordFile *places;			/* of the tiles of level 0 */
+	MemoryContext reading;		/* reset after each tile */
 	bw_peaks	peaks;
 	bool		broken;			/* no root can be had any more */
 	uint64		unknown;		/* leaves from here ... */
@@ -83,6 +84,7 @@ VerifyTreeBegin(Verify *v)
 
 	v->tree = tree;
 	tree->places = RecordFileBegin(v, sizeof(int64));
+	tree->reading = AllocSetContextCreate(v->context, "bulwark verified tile", ALLOCSET_DEFAULT_SIZES);
 	tree->rel = VerifyOpen(v, "ledger_tiles");
 	if (tree->rel == NULL)
 		return;
@@ -122,9 +124,10 @@ read_tile(Verify *v, int64 place, bw_hash hashes[TILE_LEN])
 	if (place == 0)
 		return 0;
 	tid = VerifyUnpackTid(place);
-	caller = MemoryContextSwitchTo(v->page);
+	caller = MemoryContextSwitchTo(v->tree->reading);
 	(void) VerifyFetch(v, v->tree->rel, &tid, take_hashes, &read);
 	MemoryContextSwitchTo(caller);
+	MemoryContextReset(v->tree->reading);
 	return read.n;
 }
 
