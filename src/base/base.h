@@ -99,6 +99,8 @@ extern Datum TrustedScalar(const char *sql, int nargs, const Oid *types,
 
 /* The oid of bulwark_internal.NAME, or InvalidOid (extension not here). */
 extern Oid	PrivateRelid(const char *name);
+/* Is it a table (or an index, a view) in the schema bulwark_internal? */
+extern bool IsPrivateRelation(Oid relid);
 
 /* --- catalog.c: a copy of a catalog's row by its oid, or NULL.  A NULL snapshot is
  * the catalog's own; SnapshotSelf has what the running command has written. -------- */

@@ -195,3 +195,9 @@ PrivateRelid(const char *name)
 	}
 	return relid;
 }
+
+bool
+IsPrivateRelation(Oid relid)
+{
+	return OidIsValid(relid) && get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
+}

@@ -104,7 +104,7 @@ record_change(Oid relid, const char *command, bool ours)
 {
 	if (relid >= FirstNormalObjectId)
 	{
-		if (!ours && get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true))
+		if (!ours && IsPrivateRelation(relid))
 			record_direct(relid, command);
 	}
 	else if (IsCatalogRelationOid(relid))

@@ -155,8 +155,7 @@ Oid
 OwnTableOf(Oid relid)
 {
 	relid = table_of(relid);
-	return OidIsValid(relid) && get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true) &&
-		OidIsValid(LedgerExtension()) ? relid : InvalidOid;
+	return IsPrivateRelation(relid) && OidIsValid(LedgerExtension()) ? relid : InvalidOid;
 }
 
 List *

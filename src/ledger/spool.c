@@ -426,6 +426,11 @@ LedgerSpoolAndWait(const Entry *entry)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("bulwark is not installed in this database"),
 				 errhint("Run CREATE EXTENSION bulwark.")));
+	if (LedgerRestoring())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the ledger cannot be written while a dump is restored"),
+				 errhint("Set bulwark.restore to off when the restore is over.")));
 
 	record = SpoolEncode(SPOOL_OTHER, entry, NULL, 0);
 	LWLockAcquire(spool_lock(), LW_EXCLUSIVE);

@@ -405,8 +405,7 @@ check_caller(FunctionCallInfo fcinfo, Oid relid, const char *name)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to encrypt a column of \"%s\"", get_rel_name(relid)),
 				 errdetail("Only its owner with the privileges of role \"%s\" may do this.", ROLE_KEYS)));
-	if (IsCatalogNamespace(get_rel_namespace(relid)) ||
-		get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true))
+	if (IsCatalogNamespace(get_rel_namespace(relid)) || IsPrivateRelation(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("\"%s\" is not a table of users", get_rel_name(relid))));

@@ -229,6 +229,19 @@ UNION ALL
 	FROM bulwark_internal.checked_tables t JOIN pg_rewrite w ON w.ev_class = t.relid
 	WHERE t.relid = ANY ($1)
 UNION ALL
+	SELECT t.relid::regclass, 'cascades', 'warning',
+		format('Foreign key %s writes rows as %s, to whom no policy applies, and so run triggers on them: %s. '
+			'ALTER TABLE %s OWNER TO a role that is no superuser and has no BYPASSRLS.',
+			k.names, bulwark_internal.role_names(ARRAY[t.relowner]), g.names, t.name)
+	FROM bulwark_internal.checked_tables t
+	CROSS JOIN LATERAL (SELECT string_agg(quote_ident(conname), ', ' ORDER BY conname) AS names
+		FROM pg_constraint WHERE conrelid = t.relid AND contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))) k
+	CROSS JOIN LATERAL (SELECT string_agg(quote_ident(r.tgname), ', ' ORDER BY r.tgname) AS names
+		FROM pg_trigger r JOIN pg_proc f ON f.oid = r.tgfoid
+		WHERE r.tgrelid = t.relid AND NOT r.tgisinternal AND r.tgenabled <> 'D' AND NOT f.prosecdef
+			AND f.pronamespace NOT IN ('bulwark_internal'::regnamespace, 'pg_catalog'::regnamespace)) g
+	WHERE t.relid = ANY ($1) AND k.names IS NOT NULL AND g.names IS NOT NULL AND bulwark_internal.bypasses(t.relowner)
+UNION ALL
 	SELECT t.relid::regclass, 'publications', 'warning',
 		format('Publication %I sends rows of all tenants to its subscribers: drop the table from it unless they are protected as well.', p.pubname)
 	FROM bulwark_internal.checked_tables t
@@ -240,4 +253,4 @@ UNION ALL
 $$;
 REVOKE ALL ON FUNCTION bulwark_internal.check_readers(oid[]) FROM PUBLIC;
 COMMENT ON FUNCTION bulwark_internal.check_readers(oid[]) IS
-	'Views, materialized views, rules and publications over protected tables.';
+	'Views, materialized views, rules, cascades and publications over protected tables.';

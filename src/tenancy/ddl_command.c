@@ -308,13 +308,9 @@ static bool
 brings_our_rows(Node *stmt)
 {
 	CopyStmt   *copy = (CopyStmt *) stmt;
-	Oid			relid;
 
-	if (!IsA(stmt, CopyStmt) || !copy->is_from || copy->relation == NULL)
-		return false;
-	relid = named_relation(copy->relation);
-	return OidIsValid(relid) &&
-		get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
+	return IsA(stmt, CopyStmt) && copy->is_from && copy->relation != NULL &&
+		IsPrivateRelation(named_relation(copy->relation));
 }
 
 /* Check a command before it runs; true if it is to be skipped. */

@@ -6,7 +6,6 @@
  */
 #include "tenancy/tenancy.h"
 
-#include "catalog/namespace.h"
 #include "executor/executor.h"
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
@@ -20,8 +19,7 @@ static ExecutorStart_hook_type prev_ExecutorStart = NULL;
 static bool
 has_others_rows(Oid relid)
 {
-	return ProtectionOf(relid) != NULL ||
-		get_rel_namespace(relid) == get_namespace_oid(BULWARK_PRIVATE_SCHEMA, true);
+	return ProtectionOf(relid) != NULL || IsPrivateRelation(relid);
 }
 
 static void

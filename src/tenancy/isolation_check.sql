@@ -20,6 +20,7 @@ CREATE FUNCTION bulwark_internal.isolation_checks() RETURNS TABLE (check_name te
 		('views', true, 'Every view over it has security_invoker.'),
 		('materialized_views', true, 'No materialized view holds its rows.'),
 		('rules', true, 'No rule.'),
+		('cascades', true, 'No cascade runs triggers past row security.'),
 		('publications', true, 'In no publication.'),
 		('unique_keys', true, 'No unique key tells of another tenant''s values.'),
 		('tenant_index', true, 'An index begins with the column that decides.'),

@@ -104,11 +104,12 @@ check_rules(Node *node, void *marked)
 		Oid			owner = BW_QUERY_CHECK_AS_USER(query, rte);
 		bool		used = rte->inFromCl || foreach_current_index(lc) + 1 == query->resultRelation;
 
-		if (rte->relkind == RELKIND_VIEW || (OidIsValid(owner) && used && is_let_through(rte->relid, owner, marked)))
+		if (rte->relkind == RELKIND_VIEW ||
+			(OidIsValid(owner) && used && (IsPrivateRelation(rte->relid) || is_let_through(rte->relid, owner, marked))))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("a rule cannot use \"%s\" within the query of a foreign key", get_rel_name(rte->relid)),
-					 errdetail("Row security would not be forced there."),
+					 errdetail("Row security would not be forced there, and changes of Bulwark's own tables not recorded."),
 					 errhint("Use a trigger instead of the rule.")));
 	}
 	return query_tree_walker(query, check_rules, marked, 0);

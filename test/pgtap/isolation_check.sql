@@ -92,6 +92,12 @@ EXCEPTION WHEN SQLSTATE 'ZZ000' THEN
 END
 $$;
 
+-- A key that cascades to shop.line, which has a trigger.
+CREATE FUNCTION shop.noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE FUNCTION cascade(func text) RETURNS text LANGUAGE sql RETURN format(
+	'ALTER TABLE shop.line DROP CONSTRAINT line_order_id_fkey, ADD FOREIGN KEY (order_id) REFERENCES shop.orders ON DELETE CASCADE; '
+	'CREATE TRIGGER noted BEFORE UPDATE ON shop.line FOR EACH ROW EXECUTE FUNCTION %s', func);
+
 -- Sound.
 
 SELECT is(status, 'ok', format('%s of %s is ok', check_name, coalesce(relation::text, 'the database')))
@@ -192,6 +198,14 @@ INSERT INTO broken (relation, checked, says, name, statement) VALUES
 		'CREATE RULE also AS ON INSERT TO shop.customer DO ALSO NOTHING'),
 	('shop.customer', 'rules', '^warning: .*also', 'I21: a rule of a table whose owner policies bind',
 		'CREATE RULE also AS ON INSERT TO shop.customer DO ALSO NOTHING; ALTER TABLE shop.customer OWNER TO pgtap_check_owner'),
+	('shop.line', 'cascades', '^warning: .*line_order_id_fkey.*: noted', 'I44: a trigger that cascades run as a superuser', cascade('shop.noted()')),
+	('shop.line', 'cascades', '^ok: ', 'a trigger that cascades run as an owner whom policies bind is ok',
+		cascade('shop.noted()') || '; ALTER TABLE shop.line OWNER TO pgtap_check_owner'),
+	('shop.line', 'cascades', '^ok: ', 'a trigger with the rights of its function''s owner is ok',
+		cascade('shop.noted()') || '; ALTER FUNCTION shop.noted() SECURITY DEFINER'),
+	('shop.line', 'cascades', '^ok: ', 'a trigger of the server''s own is ok', cascade('suppress_redundant_updates_trigger()')),
+	('shop.line', 'cascades', '^ok: ', 'a trigger that no cascade runs is ok',
+		cascade('shop.noted()') || '; ALTER TABLE shop.line DROP CONSTRAINT line_order_id_fkey, ADD FOREIGN KEY (order_id) REFERENCES shop.orders'),
 	('shop.customer', 'publications', '^warning: .*everything', 'I21: a publication of all tables',
 		'CREATE PUBLICATION everything FOR ALL TABLES'),
 	('shop.customer', 'publications', '^warning: .*some_tables', 'I21: a publication of the table',

@@ -159,6 +159,10 @@ same_ok(shop_rows($node, 'clone'), shop_rows($node, 'postgres'), 'a clone by TEM
 is(use_ticket($node, 'clone', $ticket), '28000', 'I35: nor does a ticket work in a clone by TEMPLATE');
 is(use_ticket($node, 'postgres', ticket($node, 'clone')), '28000', "I35: nor a clone's in the source");
 
+# Who waits for an entry is told at once that there is none.
+my (undef, undef, $refused) = $other->psql($restored[0][2], "SELECT bulwark.ledger_reason('audit')");
+like($refused, qr/the ledger cannot be written while a dump is restored/, 'an entry to be waited for is refused while a dump is restored');
+
 # Uses of secrets are entries, which a database has again when its restore is over.  In
 # the other cluster, a superuser's copies and one of bulwark_maintenance.
 $other->append_conf('postgresql.conf', "bulwark.restore = off\nbulwark.ledger_wait_timeout = '60s'");

@@ -201,6 +201,16 @@ sql(q{COPY bulwark_internal.roles FROM PROGRAM 'true'});
 is(sql(qq{SELECT string_agg(entity_type || ' ' || (metadata->>'command'), ', ' ORDER BY entry_id) FROM bulwark.ledger WHERE $direct LIKE 'bulwark_internal.%'}),
 	'bulwark_internal.tenants UPDATE, bulwark_internal.roles DELETE, bulwark_internal.roles COPY', 'a statement that changes our tables past our functions is an entry');
 
+sql(<<'SQL');
+CREATE TABLE above (id int PRIMARY KEY);
+CREATE TABLE below (id int REFERENCES above ON DELETE CASCADE);
+CREATE RULE forge AS ON DELETE TO below DO ALSO UPDATE bulwark_internal.tenants SET name = 'Forged';
+INSERT INTO above VALUES (1);
+INSERT INTO below VALUES (1);
+SQL
+like(failure('DELETE FROM above'), qr/a rule cannot use "tenants" within the query of a foreign key/, 'nor does a rule change them unseen within the query of a foreign key');
+sql('DROP TABLE below, above');
+
 # --- code that runs while triggers are switched -------------------------------------------------------------
 sql(<<'SQL');
 CREATE ROLE owner;
