@@ -166,19 +166,19 @@ verify_run(Verify *v)
 
 typedef struct Gaps
 {
-	const Verify *v;
+	List	   *events;
 	List	   *problems;
 } Gaps;
 
 /* Guarded.  What is audited may have changed since the entries were read: what looks
- * like a gap is looked for again, in entries that are whole. */
+ * like a gap is looked for again. */
 static void
 find_gaps(void *arg)
 {
 	Gaps	   *gaps = arg;
 
-	gaps->problems = CoverageProblemsOf(gaps->v->events);
-	if (gaps->problems != NIL && gaps->v->problems == 0)
+	gaps->problems = CoverageProblemsOf(gaps->events);
+	if (gaps->problems != NIL)
 		gaps->problems = CoverageProblems();
 }
 
@@ -187,7 +187,7 @@ find_gaps(void *arg)
 static char *
 coverage_verdict(const Verify *v)
 {
-	Gaps		gaps = {v, NIL};
+	Gaps		gaps = {v->events, NIL};
 	List	   *problems;
 	const CoverageProblem *first;
 	const char *why = VerifyGuarded(find_gaps, &gaps);

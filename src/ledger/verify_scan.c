@@ -54,7 +54,8 @@ VerifyGuarded(void (*work) (void *arg), void *arg)
 		/* cancelled, out of memory, out of disk: not for us to explain */
 		if (error->sqlerrcode != ERRCODE_DATA_CORRUPTED && error->sqlerrcode != ERRCODE_INDEX_CORRUPTED &&
 			error->sqlerrcode != ERRCODE_INTERNAL_ERROR && error->sqlerrcode != ERRCODE_UNDEFINED_FILE &&
-			error->sqlerrcode != ERRCODE_IO_ERROR && error->sqlerrcode != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			error->sqlerrcode != ERRCODE_IO_ERROR && error->sqlerrcode != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
 			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();

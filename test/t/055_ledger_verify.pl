@@ -431,6 +431,13 @@ for my $what ("$id{edited}: found when it was to be sealed: an entry does not be
 	like($found, qr/^- \Q$what\E$/m, "L11: the sealer says so for good: $what");
 }
 
+# --- what tells of coverage ----------------------------------------------------------------------------------
+is(tampered($pristine, sub { }), '', 'as it was');
+my $told = entry(sql("SELECT entry_id FROM bulwark.ledger WHERE entity_type = 'public.t' AND 'audit' IN (metadata->>'change', metadata->>'operation')"));
+tampered($pristine, sub { flip_in($told->{path}, $told->{content}, index $told->{content}, '{') });
+like(sql('SELECT ok, integrity, coverage FROM bulwark.ledger_verify()'),
+	qr/^f\|.*its content is not the one that was recorded\|could not be looked for to the end: invalid input syntax/, 'L8: the entry that says what is audited, damaged');
+
 # --- what says where the rest is -----------------------------------------------------------------------------
 # a row of a transaction of which the server knows nothing
 for my $damage ([ 'ledger_segments', qr/the ledger could not be read to the end/ ],
