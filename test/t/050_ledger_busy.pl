@@ -10,9 +10,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# the launcher, the heartbeat, and one that is free
+# the key loader, the launcher, the heartbeat, and one that is free
 my $node = bulwark_node('busy', conf => <<'CONF');
-max_worker_processes = 3
+max_worker_processes = 4
 max_logical_replication_workers = 0
 bulwark.seal_interval = 100ms
 CONF
