@@ -32,7 +32,7 @@ SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SET parallel_leader_participation = off;
-SET max_parallel_workers_per_gather = 1;
+SET max_parallel_workers_per_gather = 2;
 SQL
 $busy->{in} .= "SELECT count(pg_sleep(0.5)) FROM rows;\n";
 $busy->{run}->pump_nb;
