@@ -86,6 +86,18 @@ CoverageTold(const bw_leaf *leaf)
 		(leaf->action == BW_ACTION_DDL || leaf->action == BW_ACTION_CONFIGURATION);
 }
 
+/* Entries of these kinds tell of all else that is set up, too. */
+static bool
+is_of_coverage(const char *what)
+{
+	static const char *const kinds[] = {"audit", "audit_change", "audit_stop", "dropped", "renamed"};
+
+	for (int i = 0; i < lengthof(kinds); i++)
+		if (strcmp(what, kinds[i]) == 0)
+			return true;
+	return false;
+}
+
 List *
 CoverageAdd(List *events, MemoryContext context, const bw_leaf *leaf, const bw_bytes *content)
 {
@@ -96,7 +108,7 @@ CoverageAdd(List *events, MemoryContext context, const bw_leaf *leaf, const bw_b
 	MemoryContext caller;
 	CoverageEvent *event;
 
-	if (what == NULL)
+	if (what == NULL || !is_of_coverage(what))
 		return events;
 	caller = MemoryContextSwitchTo(context);
 	event = palloc(sizeof(CoverageEvent));
