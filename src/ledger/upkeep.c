@@ -108,13 +108,6 @@ take_next(List *segments, int32 *number, Oid *relid)
 
 /* --- indexes ------------------------------------------------------------------------------- */
 
-/* No writer has the segment, nor can one get it any more; readers are welcome. */
-static bool
-lock_closed(const Segment *segment)
-{
-	return OidIsValid(segment->relid) && ConditionalLockRelationOid(segment->relid, ShareLock);
-}
-
 /* The name says which index of the segment it is. */
 static char *
 index_name(const Segment *segment, int i)
@@ -150,21 +143,32 @@ make_index(const Segment *segment, int i)
 		keep_no_statistics(PrivateRelid(index_name(segment, i)));
 }
 
-/* One more index of a closed segment whose rows are all sealed; true: something was done. */
+/*
+ * No writer has the segment, nor can one get it any more, and its rows are all sealed;
+ * readers are welcome.  Where it is not so yet, a later round looks again.
+ */
+static bool
+is_complete(const Segment *segment)
+{
+	bool		locked = ConditionalLockRelationOid(segment->relid, ShareLock);
+
+	if (locked && ScanIsFinished(segment->relid))
+		return true;
+	if (locked)
+		ScanNoteClosed(segment->relid);
+	SealerWake();
+	return false;
+}
+
+/* One more index of a closed segment; true: something was done. */
 static bool
 index_segment(const Segment *segment)
 {
 	TrustedScope scope;
 	int			i;
 
-	if (!lock_closed(segment))
+	if (!OidIsValid(segment->relid) || !is_complete(segment))
 		return false;
-	if (!ScanIsFinished(segment->relid))
-	{
-		ScanNoteClosed(segment->relid);
-		SealerWake();
-		return false;
-	}
 	for (i = 0; i < lengthof(indexes); i++)
 		if (!OidIsValid(PrivateRelid(index_name(segment, i))))
 			break;

@@ -128,7 +128,8 @@ next_round(TimestampTz began)
 
 /*
  * Steps of upkeep as long as another like the last would end before the next round is
- * due, and nobody waits for that; however busy we are, one an interval.
+ * due, and nobody waits for that; however busy we are, one an interval.  Nobody leaves
+ * while there are more.
  */
 static void
 keep_up(TimestampTz began)
@@ -136,19 +137,22 @@ keep_up(TimestampTz began)
 	static TimestampTz last = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	int64		took;
+	bool		more = true;
 
-	if (asked_for() && now - last < (int64) seal_interval * 1000)
-		return;
-	do
+	if (!asked_for() || now - last >= (int64) seal_interval * 1000)
 	{
+		do
+		{
+			last = now;
+			more = SegmentsKeepUp();
+			WorkerCheck();
+			now = GetCurrentTimestamp();
+			took = now - last;
+		} while (more && !asked_for() && now + took < next_round(began));
 		last = now;
-		if (!SegmentsKeepUp())
-			break;
-		WorkerCheck();
-		now = GetCurrentTimestamp();
-		took = now - last;
-	} while (!asked_for() && now + took < next_round(began));
-	last = now;
+	}
+	if (more)
+		SealerWake();
 }
 
 static void

@@ -1,5 +1,6 @@
 # When all background workers of the server are taken, entries wait to be sealed, the
-# log says for what, and they are sealed as soon as one is free.
+# log says for what, and they are sealed as soon as one is free.  A worker does not leave
+# a segment without its indexes because somebody has it for a while.
 use strict;
 use warnings;
 
@@ -15,6 +16,7 @@ my $node = bulwark_node('busy', conf => <<'CONF');
 max_worker_processes = 4
 max_logical_replication_workers = 0
 bulwark.seal_interval = 100ms
+bulwark.ledger_segment_size = 1MB
 CONF
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE t (id int PRIMARY KEY);
@@ -47,6 +49,16 @@ is($node->safe_psql('postgres', $no_worker), 't', 'for there is no worker');
 $node->safe_psql('postgres', "SELECT pg_cancel_backend(leader_pid) FROM pg_stat_activity WHERE backend_type = 'parallel worker'");
 ok($node->poll_query_until('postgres', 'SELECT pending = 0 FROM bulwark.ledger_status()'), 'they are sealed when one is');
 is($node->safe_psql('postgres', 'SELECT integrity FROM bulwark.ledger_verify()'), 'ok', 'and whole');
+
+# --- a segment that is held when it is closed, for longer than a worker stays in an idle database -----------
+session_say($busy, 'BEGIN; LOCK TABLE bulwark_internal.ledger_segment_1 IN ROW EXCLUSIVE MODE;');
+$node->safe_psql('postgres', 'INSERT INTO t SELECT generate_series(101, 6000)');
+my $state = 'SELECT state FROM bulwark_internal.ledger_segments WHERE segment = 1';
+ok($node->poll_query_until('postgres', "SELECT ($state) = 'closed'"), 'a full segment is closed');
+sleep 7;
+is($node->safe_psql('postgres', $state), 'closed', 'it gets no index while somebody may write to it');
+session_say($busy, 'COMMIT;');
+ok($node->poll_query_until('postgres', "SELECT ($state) = 'indexed'"), 'but afterwards, without anybody asking');
 
 session_end($busy);
 $node->stop;
