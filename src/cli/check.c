@@ -348,6 +348,9 @@ take_runs(Check *check, const JsonValue *value)
 		if (bw_block_in_progress(block, xid))
 			check_problem(check, -1, -1, "block %" PRIu64 ": transaction %" PRIu64 " was not ended when it was sealed",
 						  block->number, xid);
+		if (check->before_header != NULL && !bw_block_in_progress(&check->block_before, xid))
+			check_problem(check, -1, -1, "block %" PRIu64 ": transaction %" PRIu64 " belongs to an earlier block",
+						  block->number, xid);
 	}
 	if (!bw_runs_valid(&check->runs) || total != block->tree_size - block->first_leaf)
 	{
@@ -359,6 +362,27 @@ take_runs(Check *check, const JsonValue *value)
 		return;
 	memcpy(check->runs_bytes, runs.data, runs.len);
 	bw_runs_open(&check->runs, check->runs_bytes, runs.len);
+}
+
+/* Keep the header, and the one before it where this one goes on with it; false: it is none. */
+static bool
+open_block(Check *check, const bw_bytes *header)
+{
+	uint8_t    *copy = check_allocate(NULL, header->len + 1, 1);
+	bool		valid;
+
+	memcpy(copy, header->data, header->len);
+	free(check->before_header);
+	check->before_header = check->block_header;
+	check->block_before = check->block;
+	check->block_header = copy;
+	valid = bw_block_parse(copy, header->len, &check->block);
+	if (check->before_header != NULL && (!valid || check->gap || check->block_before.incarnation != check->block.incarnation))
+	{
+		free(check->before_header);
+		check->before_header = NULL;
+	}
+	return valid;
 }
 
 static bool
@@ -376,8 +400,7 @@ line_block(Check *check)
 	if (!finish_block(check))
 		return false;
 	memcpy(before_hash, check->header_hash, sizeof(before_hash));
-	if (!integer(check, "block", &number) || note == NULL || !bytes(check, "header", &header) ||
-		!bw_block_parse(header.data, header.len, &check->block))
+	if (!integer(check, "block", &number) || note == NULL || !bytes(check, "header", &header) || !open_block(check, &header))
 		stop(check, "line %" PRIu64 " is not a block", check->lines);
 	bw_sha256(header.data, header.len, check->header_hash);
 	if (memcmp(check->block.log_id, check->log_id, BW_LOG_ID_LEN) != 0 || check->block.number != (uint64_t) number)
@@ -389,12 +412,13 @@ line_block(Check *check)
 		check->gap ? (!first && check->block.number <= before.number) :
 		first || check->block.number != before.number + 1 || !bw_equal(check->block.before, before_hash, sizeof(before_hash)))
 		check_problem(check, -1, -1, "block %" PRId64 " does not follow the block before", number);
+	if (check->before_header != NULL && !bw_block_goes_on(&check->block_before, &check->block))
+		check_problem(check, -1, -1, "block %" PRId64 " does not see all that the one before it saw", number);
 	check->trust.gap = check->gap;
 	check_checkpoint(check, note);
 	take_runs(check, json_get(&check->json, check->json.values, "runs", &twice));
 	check->gap = false;
 	check->in_block = true;
-	check->block.xip = NULL;	/* it was in the line */
 	check->blocks++;
 	return true;
 }
@@ -643,6 +667,8 @@ check_free(Check *check)
 	json_free(&check->json);
 	json_free(&check->metadata);
 	free(check->runs_bytes);
+	free(check->block_header);
+	free(check->before_header);
 	free(check->shapes);
 	free(check->gone.at);
 	free(check->named.at);

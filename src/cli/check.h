@@ -102,7 +102,10 @@ typedef struct Check
 	bw_trust	trust;
 	bool		in_block;
 	bool		gap;			/* blocks were left out just now */
-	bw_block	block;			/* without its xip */
+	bw_block	block;			/* its xip is in block_header */
+	uint8_t	   *block_header;	/* allocated */
+	bw_block	block_before;	/* of the same incarnation, with nothing left out between; xmax 0: none */
+	uint8_t	   *before_header;
 	uint8_t		header_hash[BW_SHA256_LEN];
 	uint8_t    *runs_bytes;		/* NULL: not shown */
 	bw_runs		runs;

@@ -111,6 +111,17 @@ bw_block_in_progress(const bw_block *block, uint64_t xid)
 	return false;
 }
 
+bool
+bw_block_goes_on(const bw_block *before, const bw_block *block)
+{
+	if (block->xmax < before->xmax)
+		return false;
+	for (uint32_t i = 0; i < block->nxip && xid_at(block, i) < before->xmax; i++)
+		if (!bw_block_in_progress(before, xid_at(block, i)))
+			return false;
+	return true;
+}
+
 void
 bw_runs_begin(bw_writer *w, uint64_t number)
 {

@@ -38,6 +38,8 @@ extern void bw_block_encode(bw_writer *w, const bw_block *block);
 extern bool bw_block_parse(const void *data, size_t len, bw_block *block);
 /* Was the transaction in progress, or not yet begun, in the block's snapshot? */
 extern bool bw_block_in_progress(const bw_block *block, uint64_t xid);
+/* Does a later snapshot of the same incarnation show what the one before did? */
+extern bool bw_block_goes_on(const bw_block *before, const bw_block *block);
 
 /* Transactions of a block in ascending order, each with its number of entries. */
 typedef struct bw_runs

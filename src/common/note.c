@@ -127,11 +127,16 @@ bw_ed25519_verify(const uint8_t key[BW_ED25519_KEY_LEN], const void *message, si
 
 /* --- checkpoints --------------------------------------------------------------- */
 
+static const char block_word[] = "block ";
+static const char next_word[] = "next ";
+
 size_t
 bw_checkpoint_format(const bw_checkpoint *checkpoint, char *dst, size_t cap)
 {
 	char		root[ROOT_BASE64 + 1];
 	char		header[ROOT_BASE64 + 1];
+	char		block[sizeof("block  \n") + 20 + ROOT_BASE64] = "";
+	char		vkey[BW_VKEY_MAX] = "";
 	int			len;
 
 	if (!name_valid(checkpoint->origin, strlen(checkpoint->origin)) ||
@@ -142,12 +147,11 @@ bw_checkpoint_format(const bw_checkpoint *checkpoint, char *dst, size_t cap)
 	sodium_bin2base64(header, sizeof(header), checkpoint->header_hash, BW_SHA256_LEN,
 					  sodium_base64_VARIANT_ORIGINAL);
 	if (checkpoint->has_block)
-		len = snprintf(dst, cap, "%s\n%llu\n%s\nblock %llu %s\n", checkpoint->origin,
-					   (unsigned long long) checkpoint->size, root,
-					   (unsigned long long) checkpoint->block, header);
-	else
-		len = snprintf(dst, cap, "%s\n%llu\n%s\n", checkpoint->origin,
-					   (unsigned long long) checkpoint->size, root);
+		(void) snprintf(block, sizeof(block), "block %llu %s\n", (unsigned long long) checkpoint->block, header);
+	if (checkpoint->has_next)
+		bw_vkey_format(&checkpoint->next, vkey);
+	len = snprintf(dst, cap, "%s\n%llu\n%s\n%s%s%s%s", checkpoint->origin, (unsigned long long) checkpoint->size, root,
+				   block, checkpoint->has_next ? next_word : "", vkey, checkpoint->has_next ? "\n" : "");
 	return len > 0 && (size_t) len < cap ? (size_t) len : 0;
 }
 
@@ -181,17 +185,20 @@ decimal(const char *text, size_t len, uint64_t *value)
 	return *value <= INT64_MAX;
 }
 
+static bool
+begins_with(const char *line, size_t len, const char *word)
+{
+	return len >= strlen(word) && memcmp(line, word, strlen(word)) == 0;
+}
+
 /* "block <number> <hash>" */
 static bool
 parse_block(const char *line, size_t len, bw_checkpoint *checkpoint)
 {
-	static const char word[] = "block ";
-	const char *number = line + sizeof(word) - 1;
+	const char *number = line + strlen(block_word);
 	const char *end = line + len;
 	const char *space;
 
-	if (len < sizeof(word) - 1 || memcmp(line, word, sizeof(word) - 1) != 0)
-		return true;			/* an extension line, but not this one */
 	space = memchr(number, ' ', (size_t) (end - number));
 	if (checkpoint->has_block || space == NULL ||
 		!decimal(number, (size_t) (space - number), &checkpoint->block) ||
@@ -199,6 +206,27 @@ parse_block(const char *line, size_t len, bw_checkpoint *checkpoint)
 		return false;
 	checkpoint->has_block = true;
 	return true;
+}
+
+/* "next <verifier key>" */
+static bool
+parse_next(const char *line, size_t len, bw_checkpoint *checkpoint)
+{
+	size_t		word = strlen(next_word);
+
+	if (checkpoint->has_next || !bw_vkey_parse(line + word, len - word, &checkpoint->next))
+		return false;
+	checkpoint->has_next = true;
+	return true;
+}
+
+/* One of our extension lines, or another's. */
+static bool
+parse_extension(const char *line, size_t len, bw_checkpoint *checkpoint)
+{
+	if (begins_with(line, len, block_word))
+		return parse_block(line, len, checkpoint);
+	return !begins_with(line, len, next_word) || parse_next(line, len, checkpoint);
 }
 
 bool
@@ -219,7 +247,7 @@ bw_checkpoint_parse(const char *body, size_t len, bw_checkpoint *checkpoint)
 		!base64_decode(line, n, checkpoint->root, BW_SHA256_LEN))
 		return false;
 	while (next_line(&at, end, &line, &n))
-		if (n == 0 || !parse_block(line, n, checkpoint))
+		if (n == 0 || !parse_extension(line, n, checkpoint))
 			return false;
 	return at == end;
 }

@@ -35,6 +35,8 @@ typedef struct bw_checkpoint
 	bool		has_block;		/* its line "block <number> <hash>" */
 	uint64_t	block;
 	uint8_t		header_hash[BW_SHA256_LEN];
+	bool		has_next;		/* its line "next <verifier key>" */
+	bw_vkey		next;			/* the key that signs from the next checkpoint on */
 } bw_checkpoint;
 
 /*

@@ -4,6 +4,8 @@
  */
 #include "common/trust.h"
 
+#include <string.h>
+
 static void
 follow(bw_trust *trust, bw_trust_key *key)
 {
@@ -13,40 +15,72 @@ follow(bw_trust *trust, bw_trust_key *key)
 		trust->trusted = true;
 }
 
+/*
+ * Where no key is in force, or none that is trusted: one that has signed, rather a
+ * pinned one.
+ */
+static bw_note_result
+choose(bw_trust *trust, const char *note, size_t len, size_t *body_len, bw_note_result result)
+{
+	for (size_t i = 0; i < trust->n; i++)
+	{
+		bw_trust_key *key = &trust->keys[i];
+		bw_note_result signature = key == trust->current ? BW_NOTE_UNKNOWN_KEY : bw_note_verify(note, len, &key->vkey, body_len);
+
+		if (signature == BW_NOTE_UNKNOWN_KEY)
+			continue;
+		if (signature != BW_NOTE_OK)
+			return signature;
+		result = BW_NOTE_OK;
+		if (trust->current == NULL || (key->pinned && !trust->trusted))
+			follow(trust, key);
+	}
+	return result;
+}
+
+/* The key that the body names comes into force; that it has signed shows that it is there. */
+static bw_note_result
+succeed(bw_trust *trust, const char *note, size_t len, size_t *body_len)
+{
+	bw_checkpoint checkpoint;
+
+	if (!bw_checkpoint_parse(note, *body_len, &checkpoint) || !checkpoint.has_next)
+		return BW_NOTE_OK;
+	for (size_t i = 0; i < trust->n; i++)
+	{
+		bw_trust_key *key = &trust->keys[i];
+		bw_note_result result;
+
+		if (key == trust->current || strcmp(key->vkey.name, checkpoint.next.name) != 0 ||
+			memcmp(key->vkey.key, checkpoint.next.key, BW_ED25519_KEY_LEN) != 0)
+			continue;
+		result = bw_note_verify(note, len, &key->vkey, body_len);
+		if (result != BW_NOTE_OK)
+			return result;
+		follow(trust, key);
+		break;
+	}
+	return BW_NOTE_OK;
+}
+
 bw_note_result
 bw_trust_next(bw_trust *trust, const char *note, size_t len, size_t *body_len)
 {
 	bw_note_result result = BW_NOTE_UNKNOWN_KEY;
-	bw_trust_key *before = trust->current;
 
-	if (before != NULL)
+	if (trust->current != NULL)
 	{
-		result = bw_note_verify(note, len, &before->vkey, body_len);
+		result = bw_note_verify(note, len, &trust->current->vkey, body_len);
 		if (result == BW_NOTE_UNKNOWN_KEY && trust->gap)
+		{
+			trust->current = NULL;
 			trust->trusted = false;
+		}
 		else if (result != BW_NOTE_OK)
 			return result;
 	}
 	trust->gap = false;
-	for (size_t i = 0; i < trust->n; i++)
-	{
-		bw_trust_key *key = &trust->keys[i];
-
-		if (key == before)
-			continue;
-		switch (bw_note_verify(note, len, &key->vkey, body_len))
-		{
-			case BW_NOTE_OK:
-				follow(trust, key);
-				result = BW_NOTE_OK;
-				break;
-			case BW_NOTE_UNKNOWN_KEY:
-				break;
-			case BW_NOTE_MALFORMED:
-				return BW_NOTE_MALFORMED;
-			case BW_NOTE_BAD_SIGNATURE:
-				return BW_NOTE_BAD_SIGNATURE;
-		}
-	}
-	return result;
+	if (!trust->trusted)
+		result = choose(trust, note, len, body_len, result);
+	return result == BW_NOTE_OK ? succeed(trust, note, len, body_len) : result;
 }

@@ -38,8 +38,8 @@ newest_checkpoint(void)
 	return checkpoint;
 }
 
-static void
-epoch_vkey(const Log *log, uint32 epoch, bw_vkey *vkey)
+void
+EpochVkey(const Log *log, uint32 epoch, bw_vkey *vkey)
 {
 	uint8		key[BW_ED25519_KEY_LEN];
 
@@ -57,7 +57,7 @@ CheckpointSigner(const Log *log, const char *checkpoint)
 	{
 		bw_vkey		vkey;
 
-		epoch_vkey(log, epoch, &vkey);
+		EpochVkey(log, epoch, &vkey);
 		if (bw_note_verify(checkpoint, strlen(checkpoint), &vkey, &body_len) == BW_NOTE_OK)
 			return epoch;
 	}
@@ -90,7 +90,7 @@ bulwark_ledger_public_key(PG_FUNCTION_ARGS)
 	epoch = CheckpointSigner(log, checkpoint);
 	if (epoch == 0)
 		epoch = LedgerSignEpoch();
-	epoch_vkey(log, epoch, &vkey);
+	EpochVkey(log, epoch, &vkey);
 	bw_vkey_format(&vkey, text);
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }
@@ -104,9 +104,9 @@ append_key_change(const Log *log, uint32 before, uint32 after)
 	char		old_text[BW_VKEY_MAX];
 	char		new_text[BW_VKEY_MAX];
 
-	epoch_vkey(log, before, &vkey);
+	EpochVkey(log, before, &vkey);
 	bw_vkey_format(&vkey, old_text);
-	epoch_vkey(log, after, &vkey);
+	EpochVkey(log, after, &vkey);
 	bw_vkey_format(&vkey, new_text);
 	entry.entity_id = psprintf("%u", after);
 	entry.metadata = psprintf("{\"operation\": \"key_rotate\", \"old\": \"%s\", \"new\": \"%s\"}", old_text, new_text);
@@ -143,7 +143,7 @@ bulwark_ledger_key_rotate(PG_FUNCTION_ARGS)
 	TrustedEnd(&scope);
 	append_key_change(log, before, after);
 	CacheInvalidateRelcacheByRelid(PrivateRelid("ledger_log"));
-	epoch_vkey(log, after, &vkey);
+	EpochVkey(log, after, &vkey);
 	bw_vkey_format(&vkey, text);
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }

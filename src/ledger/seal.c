@@ -525,28 +525,33 @@ begin_block(Round *round, uint32 incarnation)
 	round->runs_len = 0;
 }
 
-/* Sign the body with the newest key, and with the one before where that signed last. */
+/*
+ * Sign the body with the newest key, and with the one before where that signed last:
+ * the body then names the newest, whose word nobody has to take for it.
+ */
 static char *
-sign_checkpoint(Round *round, const bw_checkpoint *checkpoint)
+sign_checkpoint(Round *round, bw_checkpoint *checkpoint)
 {
 	char		note[BW_NOTE_MAX];
-	Size		len = bw_checkpoint_format(checkpoint, note, sizeof(note));
-	Size		body_len = len;
 	uint32		newest = LedgerSignEpoch();
 	uint32		first = CheckpointSigner(round->log, round->checkpoint);
+	Size		len;
+	Size		body_len;
 
 	if (first == 0)
 		first = newest;
+	checkpoint->has_next = first != newest;
+	if (checkpoint->has_next)
+		EpochVkey(round->log, newest, &checkpoint->next);
+	len = body_len = bw_checkpoint_format(checkpoint, note, sizeof(note));
 	for (uint32 epoch = first; epoch <= newest && len > 0; epoch++)
 	{
 		bw_vkey		vkey;
-		uint8		key[BW_ED25519_KEY_LEN];
 		uint8		signature[BW_ED25519_SIG_LEN];
 
-		LedgerPublicKey(epoch, key);
+		EpochVkey(round->log, epoch, &vkey);
 		LedgerSign(epoch, note, body_len, signature);
-		len = bw_vkey_make(checkpoint->origin, key, &vkey) ?
-			bw_note_add_signature(note, len, sizeof(note), epoch == first, &vkey, signature) : 0;
+		len = bw_note_add_signature(note, len, sizeof(note), epoch == first, &vkey, signature);
 	}
 	if (len == 0)
 		elog(ERROR, "could not write a checkpoint");

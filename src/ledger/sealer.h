@@ -8,6 +8,8 @@
 
 #include "ledger/log.h"
 
+#include "common/note.h"
+
 #include "access/sdir.h"
 #include "access/skey.h"
 #include "port/atomics.h"
@@ -223,6 +225,8 @@ extern void SealFinding(uint32 incarnation, uint64 xid, uint64 entry_id, const c
 /* --- checkpoint.c -------------------------------------------------------------------------- */
 /* The newest epoch whose key has signed it; 0: none has. */
 extern uint32 CheckpointSigner(const Log *log, const char *checkpoint);
+/* The verifier key of a signing epoch. */
+extern void EpochVkey(const Log *log, uint32 epoch, bw_vkey *vkey);
 
 /* --- upkeep.c: segments made ahead, switched, indexed -------------------------------- */
 /* True: something was done that another call may go on with. */

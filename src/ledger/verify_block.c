@@ -155,8 +155,8 @@ check_header(Verify *v, const VerifyRow *row, const bw_block *block, const Verif
 	if (block->first_leaf != b->before_size)
 		VerifyProblem(v, leaf, NO_ENTRY, "block " UINT64_FORMAT " begins with leaf " UINT64_FORMAT ", the one before it ends with " UINT64_FORMAT,
 					  block->number, block->first_leaf, b->before_size);
-	if (incarnation != NULL && incarnation->any && block->xmax < incarnation->newest.xmax)
-		VerifyProblem(v, leaf, NO_ENTRY, "block " UINT64_FORMAT " is older than the one before it", block->number);
+	if (incarnation != NULL && incarnation->any && !bw_block_goes_on(&incarnation->newest, block))
+		VerifyProblem(v, leaf, NO_ENTRY, "block " UINT64_FORMAT " does not see all that the one before it saw", block->number);
 	if (!lived_there(v, block))
 		VerifyProblem(v, leaf, NO_ENTRY, "block " UINT64_FORMAT " was not sealed where incarnation %u lived",
 					  block->number, block->incarnation);

@@ -290,30 +290,87 @@ describe('L10, L29: earlier checkpoints', () => {
   });
 });
 
-describe('L29: another signing key', () => {
-  const change = crossSigned => {
+describe('L15: which block a transaction is in', () => {
+  const log = change => {
     const forge = new Forge();
-    forge.seal(forge.transaction(2));
-    const key = new SigningKey(forge.origin);
-    forge.keys = [forge.keys[0], key];
-    if (crossSigned) {
-      forge.signers = forge.keys;
-      forge.seal(forge.transaction(2));
-    }
-    forge.signers = [key];
-    forge.seal(forge.transaction(2));
-    forge.seal(forge.transaction(2));
+    forge.seal(forge.transaction(1));
+    const late = forge.transaction(2);
+    forge.running = [late[0].xid];
+    forge.seal(forge.transaction(1));
+    change(forge, late);
     return forge;
   };
-  test('a change that the old key has signed as well is followed', () => {
-    const forge = change(true);
+  const options = forge => ({ keys: [forge.vkey] });
+
+  test('one that was in progress is in a later one', () => {
+    const forge = log((f, late) => { f.seal(f.transaction(1)); f.running = []; f.seal(late, f.transaction(1)); });
+    accepted(forge.export(), options(forge));
+  });
+  test('not in one after its end was seen', () => {
+    const forge = log((f, late) => { f.running = []; f.seal(f.transaction(1)); f.seal(late, f.transaction(1)); });
+    refused(forge.export(), options(forge), /block 3: transaction \d+ belongs to an earlier block/);
+  });
+  test('nor does one that ended begin again', () => {
+    const forge = log((f, late) => {
+      f.running = [];
+      f.seal(f.transaction(1));
+      f.running = [late[0].xid];
+      f.seal(f.transaction(1));
+      f.running = [];
+      f.seal(late, f.transaction(1));
+    });
+    refused(forge.export(), options(forge), /block 3 does not see all that the one before it saw/);
+  });
+});
+
+describe('L29: another signing key', () => {
+  /** A log whose block 1 has these signers, and names a next key or none; the new key signs what follows. */
+  const change = (signers, named, first = 1) => {
+    const forge = new Forge();
+    const key = new SigningKey(forge.origin);
+    const old = forge.keys;
+    forge.keys = [...old, key];
+    for (let block = 0; block < 4; block++) {
+      forge.signers = block < first ? old : block > first ? [key] : signers(forge.keys);
+      forge.next = block === first && named ? key : null;
+      forge.seal(forge.transaction(2));
+    }
+    return forge;
+  };
+  test('a change that the old key has signed, and that names the new one, is followed', () => {
+    const forge = change(keys => keys, true);
     accepted(forge.export(), { keys: [forge.keys[0].vkey], checkpoints: forge.blocks.map(block => block.checkpoint) });
     assert.equal(ctl(forge.export(), { keys: [forge.keys[1].vkey] }).code, 0, 'and the new key vouches for all before it');
   });
-  test('one that it has not is refused', () => {
-    const forge = change(false);
+  test('one that it has not signed is refused', () => {
+    const forge = change(keys => keys.slice(1), true);
     refused(forge.export(), { keys: [forge.keys[0].vkey] }, /block 1: the checkpoint is not signed by the log's key/);
     assert.equal(ctl(forge.export(), { keys: [forge.keys[1].vkey] }).code, 1);
+  });
+  test('one that the new key has not signed is refused', () => {
+    const forge = change(keys => keys.slice(0, 1), true);
+    refused(forge.export(), { keys: [forge.keys[0].vkey] }, /block 1: the checkpoint is not signed by the log's key/);
+  });
+  test('a signature that anybody appended changes no key', () => {
+    for (const first of [0, 1, 2]) {
+      const forge = change(keys => keys, false, first);
+      refused(forge.export(), { keys: [forge.keys[0].vkey] }, new RegExp(`block ${first + 1}: the checkpoint is not signed by the log's key`));
+    }
+  });
+  test('and disturbs nobody', () => {
+    const forge = new Forge();
+    const stranger = new SigningKey(forge.origin);
+    forge.signers = [...forge.keys, stranger];
+    for (let i = 0; i < 3; i++) forge.seal(forge.transaction(2));
+    const lines = copy(forge.export());
+    accepted(lines, { keys: [forge.vkey] });
+    lines[0].keys.push(stranger.vkey);
+    const { out } = accepted(lines, { keys: [forge.vkey] });
+    assert.ok(!out.includes(stranger.vkey));
+  });
+  test('nor where checkpoints before it are left out', () => {
+    const forge = change(keys => keys, false, 2);
+    refused(forge.export({ blocks: n => n === 0 || n === 3 }), { keys: [forge.keys[0].vkey] }, /not signed by the key that you gave|not signed by the log's key/);
   });
 });
 

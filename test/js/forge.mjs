@@ -44,6 +44,8 @@ export class Forge {
     this.origin = `bulwark/${this.id}`;
     this.keys = [new SigningKey(this.origin)];
     this.signers = this.keys;
+    this.running = [];
+    this.next = null;	// the key that a checkpoint names as the one that follows
     this.stack = new Stack();
     this.blocks = [];
     this.entries = 0;
@@ -86,7 +88,7 @@ export class Forge {
     return Array.from({ length: n }, (_, i) => this.entry({ ...options, sequence: BigInt(i + 1) }));
   }
 
-  /** Seal transactions as one block. */
+  /** Seal transactions as one block; this.running: those that its snapshot shows in progress. */
   seal(...transactions) {
     const first = this.stack.size;
     const entries = transactions.flat();
@@ -104,7 +106,8 @@ export class Forge {
     const root = this.stack.root();
     const header = Buffer.concat([Buffer.of(1), uuidBytes(this.id), uint(1, 4), uint(this.blocks.length, 8), uint(first, 8),
       uint(this.stack.size, 8), root, this.before, uint(1_700_000_000_000_000n + BigInt(this.blocks.length) * 1_000_000n, 8),
-      uint(7_000_000_000_000_000_000n, 8), uint(1, 4), uint(this.xid + 1n, 8), uint(this.xid + 1n, 8), uint(0, 4), sha256(runs)]);
+      uint(7_000_000_000_000_000_000n, 8), uint(1, 4), uint(this.running[0] ?? this.xid + 1n, 8), uint(this.xid + 1n, 8),
+      uint(this.running.length, 4), ...this.running.map(xid => uint(xid, 8)), sha256(runs)]);
     this.before = sha256(header);
     const block = { first, size: this.stack.size, header, runs, entries, checkpoint: this.checkpoint(root, header) };
     this.blocks.push(block);
@@ -112,7 +115,8 @@ export class Forge {
   }
 
   checkpoint(root = this.stack.root(), header = this.blocks.at(-1).header, size = this.stack.size, number = this.blocks.length) {
-    const text = `${this.origin}\n${size}\n${b64(root)}\nblock ${number} ${b64(sha256(header))}\n`;
+    const next = this.next ? `next ${this.next.vkey}\n` : '';
+    const text = `${this.origin}\n${size}\n${b64(root)}\nblock ${number} ${b64(sha256(header))}\n${next}`;
     return `${text}\n${this.signers.map(key => key.line(text)).join('')}`;
   }
 

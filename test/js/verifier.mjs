@@ -138,9 +138,10 @@ export function parseCheckpoint(note) {
   need(signatures, 'not a signed note');
   const lines = text.split('\n');
   const [, block, header] = /^block (0|[1-9]\d*) (\S+)$/.exec(lines[3]) ?? [];
-  need(lines.length === 5 && /^(0|[1-9]\d*)$/.test(lines[1]) && block, 'not a checkpoint');
+  const [, next] = /^next (\S+)$/.exec(lines[4]) ?? [];
+  need(lines.length === (next ? 6 : 5) && /^(0|[1-9]\d*)$/.test(lines[1]) && block, 'not a checkpoint');
   return {
-    text, origin: lines[0], size: BigInt(lines[1]), root: hashFrom(lines[2]), block: BigInt(block), header: hashFrom(header),
+    text, next, origin: lines[0], size: BigInt(lines[1]), root: hashFrom(lines[2]), block: BigInt(block), header: hashFrom(header),
     signatures: signatures.split('\n').slice(0, -1).map(line => {
       const [, name, value] = line.split(' ');
       const bytes = fromBase64(value);
@@ -306,17 +307,18 @@ function parseRuns(bytes) {
 
 // --- exports ----------------------------------------------------------------------------
 
-/** Keys that may sign: the pinned ones, and any that a pinned one has signed together with. */
+/** Keys that may sign: the pinned ones, and any that a checkpoint signed by one of these names as the next. */
 class Trust {
-  constructor(pinned, offered) {
+  constructor(pinned) {
     this.trusted = pinned.map(parseKey);
-    this.offered = offered.map(parseKey);
   }
 
   check(checkpoint) {
     need(this.trusted.some(key => signedBy(checkpoint, key)), 'a checkpoint is not signed with a pinned key');
-    for (const key of this.offered)
-      if (!this.trusted.some(t => t.hash.equals(key.hash)) && signedBy(checkpoint, key)) this.trusted.push(key);
+    if (!checkpoint.next) return;
+    const next = parseKey(checkpoint.next);
+    need(signedBy(checkpoint, next), 'the key that a checkpoint names as the next has not signed it');
+    this.trusted.push(next);
   }
 }
 
@@ -357,7 +359,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
         need(item.origin === `bulwark/${item.log_id}`, 'the origin is not that of the log');
         need(Array.isArray(item.incarnations), 'the incarnations are missing');
         log = item;
-        trust = new Trust(keys, item.keys);
+        trust = new Trust(keys);
         compareEarlier();
         break;
       case 'shape': {
@@ -374,6 +376,12 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
         need(header.first === stack.size, 'blocks are missing');
         if (previous && !gap)
           need(header.block === previous.block + 1n && header.before.equals(previous.hash), 'the chain of headers is broken');
+        const before = previous && !gap && previous.incarnation === header.incarnation ? previous : null;
+        const ended = (snapshot, xid) => xid < snapshot.xmax && !snapshot.running.has(xid);
+        if (before) {
+          need(header.xmax >= before.xmax, 'a snapshot is older than the one before');
+          for (const xid of header.running) need(!ended(before, xid), 'a transaction that had ended is in progress again');
+        }
         if (header.block === 0n) need(header.first === 0n && header.before.equals(Buffer.alloc(32)), 'the first block is none');
         gap = false;
         need(checkpoint.origin === log.origin && checkpoint.size === header.size && checkpoint.root.equals(header.root) &&
@@ -385,7 +393,10 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
           need(sha256(bytes).equals(header.runs), 'runs are not those of the header');
           runs = parseRuns(bytes);
           need(runs.total === header.size - header.first, 'runs do not add up');
-          for (const run of runs.runs) need(run.xid < header.xmax && !header.running.has(run.xid), 'a transaction was not ended yet');
+          for (const run of runs.runs) {
+            need(ended(header, run.xid), 'a transaction was not ended yet');
+            need(!before || !ended(before, run.xid), 'a transaction belongs to an earlier block');
+          }
         }
         break;
       }
