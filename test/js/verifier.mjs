@@ -359,6 +359,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
         need(item.origin === `bulwark/${item.log_id}`, 'the origin is not that of the log');
         need(Array.isArray(item.incarnations), 'the incarnations are missing');
         log = item;
+        item.keys.forEach(parseKey);	// what a key is; that it is this log's, a checkpoint says
         trust = new Trust(keys);
         compareEarlier();
         break;
