@@ -351,6 +351,13 @@ describe('L29: another signing key', () => {
     const forge = change(keys => keys.slice(0, 1), true);
     refused(forge.export(), { keys: [forge.keys[0].vkey] }, /block 1: the checkpoint is not signed by the log's key/);
   });
+  test('the old one is out of force although the export does not list the new one', () => {
+    const forge = change(keys => keys, true);
+    const lines = copy(forge.export({ blocks: n => n < 2 }));
+    lines[0].keys = [forge.keys[0].vkey];
+    assert.match(ctl(lines, { keys: [forge.keys[0].vkey] }).out, /block 1: the checkpoint is not signed by the log's key/);
+    assert.equal(ctl(lines, { keys: [forge.keys[0].vkey] }).code, 1);
+  });
   test('a signature that anybody appended changes no key', () => {
     for (const first of [0, 1, 2]) {
       const forge = change(keys => keys, false, first);
