@@ -515,4 +515,5 @@ LedgerInit(void)
 	GuardInit();
 	EventInit();
 	ViewInit();
+	EstimateInit();
 }

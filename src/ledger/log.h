@@ -268,5 +268,6 @@ extern void WorkerInit(void);
 extern void GuardInit(void);
 extern void EventInit(void);
 extern void ViewInit(void);
+extern void EstimateInit(void);
 
 #endif							/* BULWARK_LOG_H */

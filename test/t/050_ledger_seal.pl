@@ -130,6 +130,11 @@ ok(wait_for(q{SELECT count(*) >= 1 FROM bulwark_internal.ledger_segments WHERE s
 is(sql(q{SELECT count(*) FROM bulwark_internal.ledger_segments WHERE state IN ('active', 'ahead')}), '2', 'another is active, the next one ready');
 is(sql(q{SELECT count(DISTINCT c.relrowsecurity::text || coalesce(c.relacl::text, 'none')) || min(c.relrowsecurity::text) FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = 'bulwark_internal.ledger_entries'::regclass}),
 	'1true', 'all are alike in row security and privileges');
+# an entity is looked up, of which the catalog keeps no samples
+my ($estimate) = sql(q{SET enable_seqscan = off; SET enable_bitmapscan = off; EXPLAIN SELECT FROM bulwark.ledger WHERE entity_id = '12000'}) =~
+  /using ledger_segment_1_7 on ledger_segment_1 .* rows=(\d+) /;
+is($estimate, '2', 'the planner expects few entries of an entity in a segment');
+is(sql(q{SELECT count(*) FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid WHERE c.relname = 'ledger_segment_1_7'}), '0', 'though there are no statistics of entity ids');
 my $writer = session_start($node, 'postgres');
 session_say($writer, "BEGIN; INSERT INTO t VALUES (30, 'w'); INSERT INTO t SELECT n, 'w' FROM generate_series(2000, 2600) n;");
 sql("INSERT INTO t SELECT n, repeat('y', 200) FROM generate_series(20000, 26000) n");
