@@ -52,7 +52,7 @@ is($node->safe_psql('postgres', 'SELECT integrity FROM bulwark.ledger_verify()')
 
 # --- a segment that is held when it is closed, for longer than a worker stays in an idle database -----------
 session_say($busy, 'BEGIN; LOCK TABLE bulwark_internal.ledger_segment_1 IN ROW EXCLUSIVE MODE;');
-$node->safe_psql('postgres', 'INSERT INTO t SELECT generate_series(101, 6000)');
+$node->safe_psql('postgres', 'INSERT INTO t SELECT generate_series(101, 20000)');
 my $state = 'SELECT state FROM bulwark_internal.ledger_segments WHERE segment = 1';
 ok($node->poll_query_until('postgres', "SELECT ($state) = 'closed'"), 'a full segment is closed');
 sleep 7;
