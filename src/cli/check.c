@@ -172,7 +172,7 @@ take_keys(Check *check, const JsonValue *keys)
 			strcmp(key.vkey.name, check->origin) != 0)
 			return false;
 		for (size_t k = 0; k < check->trust.n; k++)
-			there |= memcmp(key.vkey.key, check->keys[k].vkey.key, BW_ED25519_KEY_LEN) == 0;
+			there |= bw_vkey_equal(&key.vkey, &check->keys[k].vkey);
 		if (there)
 			continue;
 		if (check->trust.n == CHECK_MAX_KEYS)
@@ -388,7 +388,7 @@ open_block(Check *check, const bw_bytes *header)
 static bool
 line_block(Check *check)
 {
-	bw_block	before = check->block;
+	uint64_t	before = check->block.number;
 	uint8_t		before_hash[BW_SHA256_LEN];
 	bool		first = check->blocks == 0;
 	bw_bytes	header;
@@ -409,8 +409,8 @@ line_block(Check *check)
 		stop(check, "block %" PRId64 " begins with leaf %" PRIu64 ", not %" PRIu64 ": blocks are missing or out of order",
 			 number, check->block.first_leaf, check->peaks.size);
 	if (number == 0 ? !first || check->gap || !bw_equal(check->block.before, zeros, sizeof(zeros)) :
-		check->gap ? (!first && check->block.number <= before.number) :
-		first || check->block.number != before.number + 1 || !bw_equal(check->block.before, before_hash, sizeof(before_hash)))
+		check->gap ? (!first && check->block.number <= before) :
+		first || check->block.number != before + 1 || !bw_equal(check->block.before, before_hash, sizeof(before_hash)))
 		check_problem(check, -1, -1, "block %" PRId64 " does not follow the block before", number);
 	if (check->before_header != NULL && !bw_block_goes_on(&check->block_before, &check->block))
 		check_problem(check, -1, -1, "block %" PRId64 " does not see all that the one before it saw", number);

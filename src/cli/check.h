@@ -104,8 +104,8 @@ typedef struct Check
 	bool		gap;			/* blocks were left out just now */
 	bw_block	block;			/* its xip is in block_header */
 	uint8_t	   *block_header;	/* allocated */
-	bw_block	block_before;	/* of the same incarnation, with nothing left out between; xmax 0: none */
-	uint8_t	   *before_header;
+	bw_block	block_before;	/* of the same incarnation, with nothing left out between */
+	uint8_t	   *before_header;	/* allocated, with its xip; NULL: there is none such */
 	uint8_t		header_hash[BW_SHA256_LEN];
 	uint8_t    *runs_bytes;		/* NULL: not shown */
 	bw_runs		runs;

@@ -79,6 +79,12 @@ bw_vkey_make(const char *name, const uint8_t key[BW_ED25519_KEY_LEN], bw_vkey *v
 	return vkey_set(name, strlen(name), key, vkey);
 }
 
+bool
+bw_vkey_equal(const bw_vkey *a, const bw_vkey *b)
+{
+	return strcmp(a->name, b->name) == 0 && memcmp(a->key, b->key, BW_ED25519_KEY_LEN) == 0;
+}
+
 void
 bw_vkey_format(const bw_vkey *vkey, char text[BW_VKEY_MAX])
 {
@@ -135,8 +141,9 @@ bw_checkpoint_format(const bw_checkpoint *checkpoint, char *dst, size_t cap)
 {
 	char		root[ROOT_BASE64 + 1];
 	char		header[ROOT_BASE64 + 1];
-	char		block[sizeof("block  \n") + 20 + ROOT_BASE64] = "";
-	char		vkey[BW_VKEY_MAX] = "";
+	char		vkey[BW_VKEY_MAX];
+	char		block[sizeof(block_word) + 20 + 1 + ROOT_BASE64 + 1] = "";
+	char		next[sizeof(next_word) + BW_VKEY_MAX] = "";
 	int			len;
 
 	if (!name_valid(checkpoint->origin, strlen(checkpoint->origin)) ||
@@ -147,11 +154,13 @@ bw_checkpoint_format(const bw_checkpoint *checkpoint, char *dst, size_t cap)
 	sodium_bin2base64(header, sizeof(header), checkpoint->header_hash, BW_SHA256_LEN,
 					  sodium_base64_VARIANT_ORIGINAL);
 	if (checkpoint->has_block)
-		(void) snprintf(block, sizeof(block), "block %llu %s\n", (unsigned long long) checkpoint->block, header);
+		(void) snprintf(block, sizeof(block), "%s%llu %s\n", block_word, (unsigned long long) checkpoint->block, header);
 	if (checkpoint->has_next)
+	{
 		bw_vkey_format(&checkpoint->next, vkey);
-	len = snprintf(dst, cap, "%s\n%llu\n%s\n%s%s%s%s", checkpoint->origin, (unsigned long long) checkpoint->size, root,
-				   block, checkpoint->has_next ? next_word : "", vkey, checkpoint->has_next ? "\n" : "");
+		(void) snprintf(next, sizeof(next), "%s%s\n", next_word, vkey);
+	}
+	len = snprintf(dst, cap, "%s\n%llu\n%s\n%s%s", checkpoint->origin, (unsigned long long) checkpoint->size, root, block, next);
 	return len > 0 && (size_t) len < cap ? (size_t) len : 0;
 }
 

@@ -22,6 +22,7 @@ typedef struct bw_vkey
 } bw_vkey;
 /* False: not a name (empty, too long, white space or a plus sign in it). */
 extern bool bw_vkey_make(const char *name, const uint8_t key[BW_ED25519_KEY_LEN], bw_vkey *vkey);
+extern bool bw_vkey_equal(const bw_vkey *a, const bw_vkey *b);
 extern void bw_vkey_format(const bw_vkey *vkey, char text[BW_VKEY_MAX]);
 /* False unless it is <name>+<hash>+<base64> with the right hash; no white space. */
 extern bool bw_vkey_parse(const char *text, size_t len, bw_vkey *vkey);

@@ -4,8 +4,6 @@
  */
 #include "common/trust.h"
 
-#include <string.h>
-
 static void
 follow(bw_trust *trust, bw_trust_key *key)
 {
@@ -38,12 +36,6 @@ choose(bw_trust *trust, const char *note, size_t len, size_t *body_len, bw_note_
 	return result;
 }
 
-static bool
-is_key(const bw_trust_key *key, const bw_vkey *vkey)
-{
-	return strcmp(key->vkey.name, vkey->name) == 0 && memcmp(key->vkey.key, vkey->key, BW_ED25519_KEY_LEN) == 0;
-}
-
 /*
  * The key that the body names comes into force; that it has signed shows that it is
  * there.  The one before is out of force, known or not who follows.
@@ -53,14 +45,15 @@ succeed(bw_trust *trust, const char *note, size_t len, size_t *body_len)
 {
 	bw_checkpoint checkpoint;
 
-	if (!bw_checkpoint_parse(note, *body_len, &checkpoint) || !checkpoint.has_next || is_key(trust->current, &checkpoint.next))
+	if (!bw_checkpoint_parse(note, *body_len, &checkpoint) || !checkpoint.has_next ||
+		bw_vkey_equal(&trust->current->vkey, &checkpoint.next))
 		return BW_NOTE_OK;
 	for (size_t i = 0; i < trust->n; i++)
 	{
 		bw_trust_key *key = &trust->keys[i];
 		bw_note_result result;
 
-		if (!is_key(key, &checkpoint.next))
+		if (!bw_vkey_equal(&key->vkey, &checkpoint.next))
 			continue;
 		result = bw_note_verify(note, len, &key->vkey, body_len);
 		if (result == BW_NOTE_OK)

@@ -39,13 +39,21 @@ PG_FUNCTION_INFO_V1(bulwark_ledger_coverage_check);
 
 /* --- what the entries say ------------------------------------------------------------ */
 
+typedef enum CoverageKind
+{
+	COVERAGE_BEGINS,
+	COVERAGE_ENDS,
+	COVERAGE_MOVES,				/* to another name */
+	COVERAGE_NONE				/* what else is set up has such entries, too */
+} CoverageKind;
+
 /* An entry that changes what is audited. */
 typedef struct CoverageEvent
 {
 	int64		time;
 	int64		number;			/* in the order of storage, among equals */
 	char	   *relation;
-	char	   *what;
+	CoverageKind kind;
 	char	   *renamed_to;		/* or NULL */
 } CoverageEvent;
 
@@ -86,36 +94,45 @@ CoverageTold(const bw_leaf *leaf)
 		(leaf->action == BW_ACTION_DDL || leaf->action == BW_ACTION_CONFIGURATION);
 }
 
-/* Entries of these kinds tell of all else that is set up, too. */
-static bool
-is_of_coverage(const char *what)
+static CoverageKind
+kind_of(const char *what)
 {
-	static const char *const kinds[] = {"audit", "audit_change", "audit_stop", "dropped", "renamed"};
+	static const struct
+	{
+		const char *what;
+		CoverageKind kind;
+	}			kinds[] = {
+		{"audit", COVERAGE_BEGINS},
+		{"audit_change", COVERAGE_BEGINS},
+		{"audit_stop", COVERAGE_ENDS},
+		{"dropped", COVERAGE_ENDS},
+		{"renamed", COVERAGE_MOVES},
+	};
 
-	for (int i = 0; i < lengthof(kinds); i++)
-		if (strcmp(what, kinds[i]) == 0)
-			return true;
-	return false;
+	for (int i = 0; what != NULL && i < lengthof(kinds); i++)
+		if (strcmp(what, kinds[i].what) == 0)
+			return kinds[i].kind;
+	return COVERAGE_NONE;
 }
 
 List *
 CoverageAdd(List *events, MemoryContext context, const bw_leaf *leaf, const bw_bytes *content)
 {
 	Jsonb	   *metadata = content_metadata(content);
-	char	   *what = metadata == NULL ? NULL :
-		json_string(metadata, leaf->action == BW_ACTION_DDL ? "change" : "operation");
+	CoverageKind kind = metadata == NULL ? COVERAGE_NONE :
+		kind_of(json_string(metadata, leaf->action == BW_ACTION_DDL ? "change" : "operation"));
 	char	   *renamed_to = metadata == NULL ? NULL : json_string(metadata, "renamed_to");
 	MemoryContext caller;
 	CoverageEvent *event;
 
-	if (what == NULL || !is_of_coverage(what))
+	if (kind == COVERAGE_NONE)
 		return events;
 	caller = MemoryContextSwitchTo(context);
 	event = palloc(sizeof(CoverageEvent));
 	event->time = leaf->time;
 	event->number = list_length(events);
 	event->relation = LedgerCString(&leaf->entity_type);
-	event->what = pstrdup(what);
+	event->kind = kind;
 	event->renamed_to = renamed_to ? pstrdup(renamed_to) : NULL;
 	events = lappend(events, event);
 	MemoryContextSwitchTo(caller);
@@ -197,12 +214,11 @@ inventory(List *events)
 	{
 		CoverageEvent *event = lfirst(lc);
 
-		if (strcmp(event->what, "audit") == 0 || strcmp(event->what, "audit_change") == 0)
-			names = lappend(without(names, event->relation), event->relation);
-		else if (strcmp(event->what, "audit_stop") == 0 || strcmp(event->what, "dropped") == 0)
-			names = without(names, event->relation);
-		else if (strcmp(event->what, "renamed") == 0 && event->renamed_to != NULL)
-			names = lappend(without(names, event->relation), event->renamed_to);
+		if (event->kind == COVERAGE_MOVES && event->renamed_to == NULL)
+			continue;
+		names = without(names, event->relation);
+		if (event->kind != COVERAGE_ENDS)
+			names = lappend(names, event->kind == COVERAGE_MOVES ? event->renamed_to : event->relation);
 	}
 	return names;
 }
