@@ -5,15 +5,15 @@
  *
  * Superusers and auditors see every entry, an identity with audit:read those of
  * its own tenant within its affiliations.  Row security asks ledger_visible() of
- * every entry; for readers of the second kind its support function offers the
- * tenant as an index condition.  Plans that depend on row security are made anew
- * for another role, and the condition names the tenant of whoever runs the plan.
+ * every entry; for readers of the second kind its support function adds the tenant
+ * as a condition.  Plans that depend on row security are made anew for another
+ * role, and the condition names the tenant of whoever runs the plan.
  */
 #include "ledger/view.h"
 
-#include "access/stratnum.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/record.h"
 #include "fmgr.h"
@@ -21,13 +21,11 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/supportnodes.h"
-#include "optimizer/optimizer.h"
 #include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
-#include "utils/lsyscache.h"
 
 #define REASON_MAX	1000		/* characters */
 
@@ -179,54 +177,40 @@ bulwark_ledger_visible(PG_FUNCTION_ARGS)
 
 /* leaf_tenant(leaf) = bulwark.tenant_id() */
 static Expr *
-tenant_condition(Node *tenant, Oid operator)
+tenant_condition(Node *tenant)
 {
+	Oid			operator = OpernameGetOprid(list_make2(makeString("pg_catalog"), makeString("=")),
+											UUIDOID, UUIDOID);
 	Oid			accessor = LookupFuncName(list_make2(makeString(BULWARK_SCHEMA), makeString("tenant_id")),
 										  0, NULL, true);
 
-	if (!OidIsValid(accessor))
+	if (!OidIsValid(operator) || !OidIsValid(accessor))
 		return NULL;
-	return make_opclause(operator, BOOLOID, false, (Expr *) tenant,
+	return make_opclause(operator, BOOLOID, false, (Expr *) copyObject(tenant),
 						 (Expr *) makeFuncExpr(accessor, UUIDOID, NIL, InvalidOid, InvalidOid,
 											   COERCE_EXPLICIT_CALL),
 						 InvalidOid, InvalidOid);
 }
 
-static bool
-estimate(SupportRequestSelectivity *request)
+/*
+ * For readers who see only their own, the tenant as a condition of its own before
+ * the call, for any plan to use.  A condition is simplified again for each segment:
+ * a collation, which the function has no use for, tells a call that has its tenant.
+ */
+static Node *
+simplify(const FuncExpr *call)
 {
-	Oid			operator = OpernameGetOprid(list_make2(makeString("pg_catalog"), makeString("=")),
-											UUIDOID, UUIDOID);
+	FuncExpr   *rest;
 	Expr	   *condition;
 
-	if (LedgerReadsAll())
-	{
-		request->selectivity = 1.0;
-		return true;
-	}
-	condition = OidIsValid(operator) ? tenant_condition(linitial(request->args), operator) : NULL;
+	if (call->inputcollid == C_COLLATION_OID || LedgerReadsAll())
+		return NULL;
+	condition = tenant_condition(linitial(call->args));
 	if (condition == NULL)
-		return false;
-	request->selectivity = clause_selectivity(request->root, (Node *) condition, request->varRelid,
-											  request->jointype, request->sjinfo);
-	return true;
-}
-
-static List *
-index_condition(SupportRequestIndexCondition *request)
-{
-	FuncExpr   *call = (FuncExpr *) request->node;
-	Oid			operator;
-	Expr	   *condition;
-
-	if (!IsA(call, FuncExpr) || request->indexarg != 0 || LedgerReadsAll())
-		return NIL;
-	operator = get_opfamily_member(request->opfamily, UUIDOID, UUIDOID, BTEqualStrategyNumber);
-	condition = OidIsValid(operator) ? tenant_condition(linitial(call->args), operator) : NULL;
-	if (condition == NULL)
-		return NIL;
-	request->lossy = true;
-	return list_make1(condition);
+		return NULL;
+	rest = copyObject((FuncExpr *) call);
+	rest->inputcollid = C_COLLATION_OID;
+	return (Node *) make_andclause(list_make2(condition, rest));
 }
 
 PG_FUNCTION_INFO_V1(bulwark_ledger_visible_support);
@@ -235,10 +219,14 @@ bulwark_ledger_visible_support(PG_FUNCTION_ARGS)
 {
 	Node	   *request = (Node *) PG_GETARG_POINTER(0);
 
-	if (IsA(request, SupportRequestSelectivity) && estimate((SupportRequestSelectivity *) request))
+	if (IsA(request, SupportRequestSimplify))
+		PG_RETURN_POINTER(simplify(((SupportRequestSimplify *) request)->fcall));
+	if (IsA(request, SupportRequestSelectivity))
+	{
+		/* whom the condition on the tenant lets through, this does */
+		((SupportRequestSelectivity *) request)->selectivity = 1.0;
 		PG_RETURN_POINTER(request);
-	if (IsA(request, SupportRequestIndexCondition))
-		PG_RETURN_POINTER(index_condition((SupportRequestIndexCondition *) request));
+	}
 	PG_RETURN_POINTER(NULL);
 }
 

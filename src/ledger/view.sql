@@ -9,7 +9,7 @@ CREATE FUNCTION bulwark_internal.ledger_visible_support(internal) RETURNS intern
 	LANGUAGE c AS 'MODULE_PATHNAME', 'bulwark_ledger_visible_support';
 REVOKE ALL ON FUNCTION bulwark_internal.ledger_visible_support(internal) FROM PUBLIC;
 COMMENT ON FUNCTION bulwark_internal.ledger_visible_support(internal) IS
-	'Planner support for ledger_visible(): an index condition on the tenant for readers who see only their own.';
+	'Planner support for ledger_visible(): a condition on the tenant for readers who see only their own.';
 
 CREATE FUNCTION bulwark_internal.ledger_visible(tenant uuid, leaf bytea) RETURNS boolean
 	LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF COST 2 SUPPORT bulwark_internal.ledger_visible_support

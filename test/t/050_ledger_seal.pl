@@ -135,6 +135,24 @@ my ($estimate) = sql(q{SET enable_seqscan = off; SET enable_bitmapscan = off; EX
   /using ledger_segment_1_7 on ledger_segment_1 .* rows=(\d+) /;
 is($estimate, '2', 'the planner expects few entries of an entity in a segment');
 is(sql(q{SELECT count(*) FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid WHERE c.relname = 'ledger_segment_1_7'}), '0', 'though there are no statistics of entity ids');
+# and a tenant's auditor who asks for what everybody does finds the tenant's by its index
+sql(<<'SQL');
+CREATE ROLE reader IN ROLE bulwark_app;
+SELECT bulwark.tenant_create(name, name, id => md5(name)::uuid) FROM unnest('{tenant-a,tenant-b}'::text[]) name;
+SELECT bulwark.principal_create('auditor@example.org', id => md5('auditor')::uuid);
+SELECT bulwark.membership_grant(md5('auditor')::uuid, md5(name)::uuid, 'auditor') FROM unnest('{tenant-a,tenant-b}'::text[]) name;
+BEGIN;
+SELECT bulwark.assume(md5('auditor')::uuid, md5('tenant-b')::uuid);
+INSERT INTO t VALUES (29, 'of another tenant');
+COMMIT;
+SQL
+my $as_auditor = q{BEGIN; SET LOCAL enable_sort = off; DO 'BEGIN PERFORM bulwark.assume(md5(''auditor'')::uuid, md5(''tenant-%s'')::uuid); END'; SET LOCAL ROLE reader;};
+my $inserts = q{SELECT entity_id FROM bulwark.ledger WHERE action = 'insert' ORDER BY occurred_at DESC LIMIT 100};
+like(sql(sprintf($as_auditor, 'a') . "EXPLAIN (COSTS OFF) $inserts; COMMIT"),
+	qr/Index Scan Backward using ledger_segment_1_5 on ledger_segment_1.*\n\s+Index Cond: \(?\S*leaf_tenant\(leaf\) = bulwark.tenant_id\(\)/,
+	"a tenant's auditor reads the tenant's index of a segment, newest first");
+is(sql(sprintf($as_auditor, $_) . "$inserts; COMMIT"), { a => '', b => '29' }->{$_}, "and sees what tenant $_ has done") for qw(a b);
+is(sql("SET ROLE reader; $inserts"), '', 'without an identity nothing is seen');
 my $writer = session_start($node, 'postgres');
 session_say($writer, "BEGIN; INSERT INTO t VALUES (30, 'w'); INSERT INTO t SELECT n, 'w' FROM generate_series(2000, 2600) n;");
 sql("INSERT INTO t SELECT n, repeat('y', 200) FROM generate_series(20000, 26000) n");
