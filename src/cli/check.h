@@ -45,6 +45,33 @@ typedef struct Ranges
 	size_t		room;
 } Ranges;
 
+/* A shape that was shown: what the images of which table look like. */
+typedef struct Shape
+{
+	uint8_t		id[BW_SHAPE_ID_LEN];
+	char	   *relation;
+	size_t		len;
+	uint32_t	ncolumns;
+} Shape;
+
+/* The newest block of an incarnation. */
+typedef struct Newest
+{
+	uint8_t    *header;			/* allocated: the block's xip is in it */
+	bw_block	block;
+} Newest;
+
+/* Where we are in the transactions of a block. */
+typedef struct Transaction
+{
+	uint64_t	xid;
+	uint32_t	sequence;		/* of the entry that was shown last; 0: none was */
+	bool		follows;		/* nothing was left out since, or since the block began */
+	bool		alone;			/* it says that it has one entry */
+	uint32_t	first;			/* of those that no manifest covers yet; 0: not known */
+	bw_sha256_state leaves;		/* from there on */
+} Transaction;
+
 /* A set of entry ids. */
 #define ID_PART_BITS	512
 typedef struct IdPart
@@ -85,7 +112,7 @@ typedef struct Check
 	uint64_t	incarnations;
 	int64_t		tree_size;		/* as the export says in the beginning */
 	int64_t		oldest;			/* times of entries */
-	int64_t		newest;
+	int64_t		newest_time;
 	char		origin[BW_ORIGIN_MAX + 1];
 	bw_checkpoint last;			/* the newest checkpoint */
 	bw_peaks	peaks;
@@ -102,17 +129,18 @@ typedef struct Check
 	bw_trust	trust;
 	bool		in_block;
 	bool		gap;			/* blocks were left out just now */
-	bw_block	block;			/* its xip is in block_header */
-	uint8_t	   *block_header;	/* allocated */
-	bw_block	block_before;	/* of the same incarnation, with nothing left out between */
-	uint8_t	   *before_header;	/* allocated, with its xip; NULL: there is none such */
+	bw_block	block;
+	uint8_t    *header;			/* allocated: the block's xip is in it */
+	Newest	   *newest;			/* of each incarnation, of blocks that are over */
+	size_t		nnewest;
 	uint8_t		header_hash[BW_SHA256_LEN];
 	uint8_t    *runs_bytes;		/* NULL: not shown */
 	bw_runs		runs;
 	uint64_t	run_xid;
 	uint64_t	run_first;		/* leaf of the run's first entry */
 	uint64_t	run_end;
-	uint8_t		(*shapes)[BW_SHAPE_ID_LEN];
+	Transaction transaction;
+	Shape	   *shapes;			/* by their ids */
 	size_t		nshapes;
 	size_t		shapes_room;
 	Ranges		gone;			/* entries without a content */
@@ -134,6 +162,39 @@ extern void check_problem(Check *check, int64_t leaf, int64_t entry, const char 
 
 /* As realloc(), of count times size bytes; ends the program where there are none. */
 extern void *check_allocate(void *old, size_t count, size_t size);
+
+/* Members of the line: NULL or false where there is none of that name and type, or two. */
+extern const JsonValue *check_member(Check *check, const char *name, JsonType type);
+extern bool check_integer(Check *check, const char *name, int64_t *result);
+extern bool check_bytes(Check *check, const char *name, bw_bytes *result);
+
+/* A problem after which reading on makes no sense. */
+#define check_stop(check, ...) \
+	do { check_problem((check), -1, -1, __VA_ARGS__); (check)->stopped = true; return false; } while (0)
+
+/* The shape of this id, or NULL. */
+extern const Shape *check_shape(const Check *check, const uint8_t id[BW_SHAPE_ID_LEN]);
+
+/*
+ * check_block.c: a line of a block; the one that is open ends, false: nothing more can
+ * be said; a transaction that the block has: it must be over, and in no earlier one.
+ */
+extern bool check_block(Check *check);
+extern bool check_block_end(Check *check);
+extern void check_xid(Check *check, uint64_t xid);
+
+/* check_entry.c: a line of an entry; leaves that are left out; the block's entries are over. */
+extern bool check_entry(Check *check);
+extern void check_left_out(Check *check);
+extern void check_transactions_end(Check *check);
+
+/*
+ * earlier.c: the earlier checkpoints of the size that the tree has now; those that are
+ * of a block or its size; at the end, their signatures and the ones that were not met.
+ */
+extern void earlier_compare(Check *check);
+extern void earlier_compare_block(Check *check);
+extern void earlier_finish(Check *check);
 
 /* erasure.c: false: another entry has the id. */
 extern bool check_new_id(Check *check, uint64_t id);

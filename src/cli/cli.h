@@ -44,6 +44,8 @@ extern bool write_all(int fd, const char *data, size_t len);
 extern bool sync_directory_of(const char *path);
 /* A file of at most cap - 1 bytes, NUL-terminated: its length, or -1 and a complaint. */
 extern long read_small_file(const char *path, char *buffer, size_t cap);
+/* The same of a signed note, without the newlines that psql puts behind it. */
+extern long read_note_file(const char *path, char *buffer, size_t cap);
 /* A new file for everybody to read, whole on disk or not there; false with errno. */
 extern bool write_new_file(const char *path, const char *data, size_t len);
 

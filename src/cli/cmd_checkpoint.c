@@ -87,7 +87,7 @@ read_kept(const char *dir, const bw_vkey *vkey, Kept *kept)
 		return CLI_OK;
 
 	snprintf(kept->path, sizeof(kept->path), "%s/%s", dir, newest);
-	if ((n = read_small_file(kept->path, kept->note, sizeof(kept->note))) < 0)
+	if ((n = read_note_file(kept->path, kept->note, sizeof(kept->note))) < 0)
 		return CLI_UNREADABLE;
 	if (bw_note_verify(kept->note, (size_t) n, vkey, &body_len) != BW_NOTE_OK ||
 		!bw_checkpoint_parse(kept->note, body_len, &kept->is) || strcmp(kept->is.origin, vkey->name) != 0)
@@ -180,9 +180,11 @@ check_continues(Server *server, const Kept *kept, const bw_checkpoint *newest)
 	}
 	if (newest->size == kept->is.size)
 	{
-		if (bw_equal(newest->root, kept->is.root, BW_SHA256_LEN))
+		if (bw_equal(newest->root, kept->is.root, BW_SHA256_LEN) &&
+			(!kept->is.has_block || (newest->has_block && newest->block == kept->is.block &&
+									 bw_equal(newest->header_hash, kept->is.header_hash, BW_SHA256_LEN))))
 			return CLI_OK;
-		complain("equivocation: of %" PRIu64 " leaves there are two roots, the server's and that of \"%s\"",
+		complain("equivocation: of %" PRIu64 " leaves there are two histories, the server's and that of \"%s\"",
 				 newest->size, kept->path);
 		return CLI_FAILED;
 	}

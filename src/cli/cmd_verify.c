@@ -85,12 +85,9 @@ add_checkpoint(Check *check, const char *file)
 	earlier = &all[check->nearlier];
 	memset(earlier, 0, sizeof(*earlier));
 	earlier->file = file;
-	n = read_small_file(file, earlier->note, sizeof(earlier->note));
+	n = read_note_file(file, earlier->note, sizeof(earlier->note));
 	if (n < 0)
 		return CLI_UNREADABLE;
-	/* what psql printed ends with a newline more */
-	while (n > 1 && earlier->note[n - 1] == '\n' && earlier->note[n - 2] == '\n')
-		n--;
 	earlier->len = (size_t) n;
 	bw_vkey_make("nobody", nobody, &vkey);
 	if (bw_note_verify(earlier->note, earlier->len, &vkey, &earlier->body_len) == BW_NOTE_MALFORMED ||

@@ -67,6 +67,16 @@ read_small_file(const char *path, char *buffer, size_t cap)
 	return (long) n;
 }
 
+long
+read_note_file(const char *path, char *buffer, size_t cap)
+{
+	long		n = read_small_file(path, buffer, cap);
+
+	while (n > 1 && buffer[n - 1] == '\n' && buffer[n - 2] == '\n')
+		buffer[--n] = '\0';
+	return n;
+}
+
 /* Written beside its place first: linking it there fails where there is a file. */
 bool
 write_new_file(const char *path, const char *data, size_t len)

@@ -58,6 +58,23 @@ parse(Json *json, char *text, size_t len)
 		integer(json, "version", &version) && version == 1;
 }
 
+/* The hash of that name is this one. */
+static bool
+names_hash(const Json *json, const char *name, const uint8_t hash[BW_HASH_LEN])
+{
+	bw_bytes	is;
+
+	return json_base64(member(json, name, JSON_STRING), &is) && is.len == BW_HASH_LEN && bw_equal(is.data, hash, BW_HASH_LEN);
+}
+
+static bool
+names_origin(const Json *json, const char *origin)
+{
+	const JsonValue *is = member(json, "origin", JSON_STRING);
+
+	return is != NULL && json_is(is, origin);
+}
+
 ProofResult
 proof_consistency(char *text, size_t len, const bw_checkpoint *older, const bw_checkpoint *newer)
 {
@@ -71,6 +88,8 @@ proof_consistency(char *text, size_t len, const bw_checkpoint *older, const bw_c
 	if (parse(&json, text, len) && integer(&json, "old_size", &old_size) && integer(&json, "new_size", &new_size) &&
 		(n = path_of(&json, path)) >= 0)
 		result = (uint64_t) old_size == older->size && (uint64_t) new_size == newer->size &&
+			names_hash(&json, "old_root", older->root) && names_hash(&json, "new_root", newer->root) &&
+			names_origin(&json, older->origin) && names_origin(&json, newer->origin) &&
 			bw_consistency_verify(older->size, newer->size, older->root, newer->root,
 								  (const bw_hash *) path, (size_t) n) ? PROOF_HOLDS : PROOF_REFUSED;
 	json_free(&json);
@@ -136,7 +155,7 @@ judge(const Check *check, const Json *json, bw_checkpoint *checkpoint, bw_leaf *
 	if ((why = open_checkpoint(check, note, checkpoint)) != NULL)
 		return why;
 	origin_of(data.data, origin);
-	if (strcmp(origin, checkpoint->origin) != 0)
+	if (strcmp(origin, checkpoint->origin) != 0 || !names_origin(json, checkpoint->origin))
 		return "its leaf is one of another log";
 	if (checkpoint->size != (uint64_t) size)
 		return "its checkpoint is of another size";

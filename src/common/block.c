@@ -45,7 +45,7 @@ header_makes_sense(const bw_block *block)
 {
 	uint64_t	before = 0;
 
-	if (block->first_leaf > block->tree_size || block->tree_size > INT64_MAX || block->number > INT64_MAX ||
+	if (block->first_leaf >= block->tree_size || block->tree_size > INT64_MAX || block->number > INT64_MAX ||
 		block->xmin > block->xmax)
 		return false;
 	for (uint32_t i = 0; i < block->nxip; i++)

@@ -76,8 +76,8 @@ CREATE FUNCTION bulwark.ledger_public_key() RETURNS text
 REVOKE ALL ON FUNCTION bulwark.ledger_public_key() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.ledger_public_key() TO bulwark_auditor, bulwark_admin;
 COMMENT ON FUNCTION bulwark.ledger_public_key() IS
-	'The key that verifies the newest checkpoint, in the verifier form (vkey) of C2SP signed notes: keep it elsewhere. NULL: the ledger has '
-	'not begun.';
+	'The key that verifies the newest checkpoint, in the verifier form (vkey) of C2SP signed notes: keep it elsewhere, and '
+	'keep it again after ledger_key_rotate(). NULL: the ledger has not begun.';
 
 CREATE FUNCTION bulwark.ledger_key_rotate() RETURNS text
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'bulwark_ledger_key_rotate';
@@ -85,7 +85,7 @@ REVOKE ALL ON FUNCTION bulwark.ledger_key_rotate() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION bulwark.ledger_key_rotate() TO bulwark_keys;
 COMMENT ON FUNCTION bulwark.ledger_key_rotate() IS
 	'Makes new keys for the ledger, to sign checkpoints and to authenticate entries; the new verifier key. The change is an entry, and the '
-	'next checkpoint is signed by both keys. 55000: no root key, or the newest key has not signed anything yet.';
+	'next checkpoint is signed by both keys and names the new one (a line "next"), which verifiers follow. 55000: no root key, or the newest key has not signed anything yet.';
 
 CREATE FUNCTION bulwark.ledger_status(OUT tree_size bigint, OUT pending bigint, OUT lag interval, OUT sealed_at timestamptz,
 	OUT worker integer, OUT failures integer, OUT findings bigint, OUT segments bigint, OUT unindexed bigint,

@@ -226,6 +226,8 @@ anchoring_verdict(const Verify *v)
 						earlier->size, v->tree_size);
 	if (!v->compared || v->differs)
 		return psprintf("equivocation: the first " UINT64_FORMAT " leaves are not those of the checkpoint", earlier->size);
+	if (v->other_block)
+		return psprintf("equivocation: block " UINT64_FORMAT " is not the one of the checkpoint", earlier->block);
 	if (!v->key_trusted)
 		return pstrdup("the ledger's checkpoints are not signed by this key, nor by one that follows it");
 	return pstrdup("ok");

@@ -51,6 +51,7 @@ typedef struct Verify
 	const bw_checkpoint *earlier;
 	bool		compared;
 	bool		differs;
+	bool		other_block;
 	const bw_vkey *pinned;		/* the key that it was given with */
 	bool		key_trusted;	/* the newest checkpoint is signed by it, or by one that follows it */
 

@@ -268,6 +268,30 @@ describe('L10, L29: earlier checkpoints', () => {
     fork.seal(fork.transaction(40));
     refused(fork.export(), options([early]), /equivocation: the first 4 leaves/);
   });
+  test('the same leaves in another block', () => {
+    const twin = clock => {
+      const fork = new Forge();
+      Object.assign(fork, { id: forge.id, origin: forge.origin, keys: forge.keys, signers: forge.signers, clock });
+      return fork;
+    };
+    const one = twin(forge.clock), other = twin(forge.clock + 60_000_000n), together = twin(forge.clock);
+    const make = n => {
+      const entries = one.transaction(n);
+      other.xid = together.xid = one.xid;
+      return entries;
+    };
+    const first = make(3);
+    for (const fork of [one, other]) fork.seal(first);
+    const kept = other.blocks[0].checkpoint;
+    const second = make(2);
+    for (const fork of [one, other]) fork.seal(second);
+    together.seal(first, second);
+    accepted(other.export(), options([kept, other.blocks[1].checkpoint]));
+    refused(one.export(), options([kept]), /equivocation: block 0 is not the one of the checkpoint/);
+    refused(one.export(), options([other.blocks[1].checkpoint]), /equivocation: block 1 is not the one of the checkpoint/);
+    refused(together.export(), options([one.blocks[1].checkpoint]), /equivocation: block 0 is not the one of the checkpoint/);
+    refused(together.export(), options([one.blocks[0].checkpoint]), /equivocation: block 0 is not the one of the checkpoint/);
+  });
   test('of another log', () => {
     const other = new Forge();
     other.seal(other.transaction(4));
@@ -320,6 +344,130 @@ describe('L15: which block a transaction is in', () => {
       f.seal(late, f.transaction(1));
     });
     refused(forge.export(), options(forge), /block 3 does not see all that the one before it saw/);
+  });
+});
+
+describe('L15: snapshots are those of an incarnation', () => {
+  const options = forge => ({ keys: [forge.vkey] });
+  const log = () => {
+    const forge = new Forge();
+    const late = forge.transaction(2);
+    forge.seal(forge.transaction(1));	// ends behind the late one
+    for (forge.incarnation = 2; forge.blocks.length < 3;) forge.seal(forge.transaction(1));
+    forge.incarnation = 1;
+    return { forge, late };
+  };
+  test('one that an earlier block of it saw ended is in none after another incarnation', () => {
+    const { forge, late } = log();
+    accepted(forge.export(), options(forge));
+    forge.seal(late);
+    refused(forge.export(), options(forge), /block 3: transaction \d+ belongs to an earlier block/);
+    const lines = forge.export();
+    for (const line of lines) if (line.type === 'block') line.runs = null;
+    refused(lines, options(forge), /block 3: transaction \d+ belongs to an earlier block/);
+  });
+  test('nor where blocks between are left out', () => {
+    const { forge, late } = log();
+    forge.seal(late);
+    refused(forge.export({ blocks: n => n === 0 || n === 3 }), options(forge), /block 3: transaction \d+ belongs to an earlier block/);
+  });
+  test('none begins again after another incarnation', () => {
+    const { forge, late } = log();
+    forge.running = [late[0].xid];
+    forge.seal(forge.transaction(1));
+    refused(forge.export(), options(forge), /block 3 does not see all that the one before it saw/);
+  });
+});
+
+describe('L11: manifests say how many entries a transaction has', () => {
+  const transactions = (...all) => {
+    const forge = new Forge();
+    forge.seal(...all.map(([n, manifests]) => forge.transaction(n, { manifests })));
+    return forge;
+  };
+  const judged = (judge, forge, ...why) => {
+    const without = forge.export();
+    for (const line of without) if (line.type === 'block') line.runs = null;
+    for (const lines of [forge.export(), without]) judge(lines, { keys: [forge.vkey] }, ...why);
+  };
+  test('several cover it, one after the other', () => {
+    judged(accepted, transactions([5, (i, over) => i === 2 ? over(1, 2) : i === 5 ? over(3, 5) : null], [1, () => 'alone'], [1, (i, over) => over(1, 1)]));
+  });
+  for (const [what, why, ...all] of [
+    ['none', /its last entries are missing, with its manifest/, [3, () => null]],
+    ['none of the last entry', /its last entries are missing, with its manifest/, [3, (i, over) => i === 2 ? over(1, 2) : null], [1, () => 'alone']],
+    ['one that begins later', /entry 3: its manifest is not that of the entries here/, [3, (i, over) => i === 3 ? over(2, 3) : null]],
+    ['two that overlap', /entry 3: its manifest is not that of the entries here/, [3, (i, over) => i === 2 ? over(1, 2) : i === 3 ? over(2, 3) : null]],
+    ['one of other entries', /entry 3: its manifest is not that of the entries here/, [3, (i, over) => i === 3 ? { ...over(1, 3), digest: sha256('x') } : null]],
+    ['one that is alone, and is not', /entry 2: it does not follow the entry before it/, [2, (i, over) => i === 1 ? 'alone' : over(2, 2)]],
+  ]) test(what, () => judged(refused, transactions(...all), why));
+  test('as far as leaves are shown', () => {
+    const forge = transactions([4, (i, over) => i === 2 ? over(1, 2) : i === 4 ? over(3, 4) : null], [3]);
+    for (let mask = 0; mask < 128; mask++) accepted(forge.export({ show: entry => mask >> Number(entry.entryId - 1n) & 1 }), { keys: [forge.vkey] });
+    const bad = transactions([4, (i, over) => i === 2 ? over(1, 2) : i === 4 ? { ...over(3, 4), digest: sha256('x') } : null], [3]);
+    refused(bad.export({ show: entry => entry.entryId !== 1n }), { keys: [bad.vkey] }, /entry 4: its manifest is not that of the entries here/);
+    accepted(bad.export({ show: entry => entry.entryId !== 3n }), { keys: [bad.vkey] });
+  });
+  test('entries in another order, of a block without runs', () => {
+    const forge = new Forge();
+    const first = forge.transaction(2), second = forge.transaction(2);
+    forge.seal(second, first);
+    const lines = forge.export();
+    for (const line of lines) if (line.type === 'block') line.runs = null;
+    refused(lines, { keys: [forge.vkey] }, /it does not follow the entry before it/);
+  });
+});
+
+describe('what no server writes', () => {
+  const of = (options, n = 1) => {
+    const forge = new Forge();
+    forge.seal(forge.transaction(n, options));
+    return forge;
+  };
+  for (const [what, options, why] of [
+    ['a row change that was not captured', { source: 3 }, /its action is not one of its source/],
+    ['a captured entry of something else', { action: 'read' }, /its action is not one of its source/],
+    ["an application's that is the system's", { action: 'app:order', source: 3 }, /its action is not one of its source/],
+    ['what an application asserts under a name of ours', { action: 'configuration', source: 2 }, /its action is not one of its source/],
+    ['an insert without its image', { tags: [10] }, /does not have the images of its action/],
+    ['an insert with an old image', { tags: [10, 11, 12] }, /does not have the images of its action/],
+    ['a truncate with an image', { action: 'truncate', tags: [10, 11] }, /does not have the images of its action/],
+    ['images without a shape', { action: 'update', tags: [11, 12] }, /does not have the images of its action/],
+    ['an image of more columns', { columns: 2 }, /an image does not have the columns of its shape/],
+  ]) test(what, () => {
+    const forge = of(options);
+    refused(forge.export(), { keys: [forge.vkey] }, why);
+  });
+  test('and what one writes', () => {
+    for (const options of [{ action: 'update' }, { action: 'delete' }, { action: 'truncate' }, { action: 'read', source: 3 }, { action: 'app:order', source: 2 }, { action: 'write', source: 3 }]) {
+      const forge = of(options, 2);
+      accepted(forge.export(), { keys: [forge.vkey] });
+    }
+  });
+  test('a shape of another table', () => {
+    const forge = new Forge();
+    forge.table = 'public.other';
+    forge.seal(forge.transaction(1));
+    refused(forge.export(), { keys: [forge.vkey] }, /the shape of its images is that of another table/);
+  });
+  test('an empty block', () => {
+    const forge = of({});
+    forge.seal();
+    refused(forge.export(), { keys: [forge.vkey] }, /is not a block/);
+  });
+  test('a whole log without runs, a block that does not say, or twice', () => {
+    const forge = of({});
+    for (const [change, why] of [[line => ({ ...line, runs: null }), /its runs are missing, of an export that says it is whole/],
+      [({ runs, ...line }) => line, /is not a block/]])
+      refused(forge.export({ whole: true }).map(line => line.type === 'block' ? change(line) : line), { keys: [forge.vkey] }, why);
+    const lines = forge.export().map(line => line.type === 'block' ? JSON.stringify(line).replace('{', '{"runs":null,') : line);
+    assert.match(ctl(lines, { keys: [forge.vkey] }).out, /is not a block/);
+  });
+  test('fields that are none', () => {
+    const forge = of({});
+    refused(forge.export().map(line => line.fields ? { ...line, fields: [] } : line), { keys: [forge.vkey] }, /its fields are not one object/);
+    const lines = forge.export().map(line => line.fields ? JSON.stringify(line).replace('{', '{"fields":{},') : line);
+    assert.match(ctl(lines, { keys: [forge.vkey] }).out, /its fields are not one object/);
   });
 });
 

@@ -36,7 +36,9 @@ export class SigningKey {
   }
 }
 
-const codes = { insert: 1, update: 2, delete: 3, read: 5, ddl: 9, retention: 10, configuration: 11 };
+const codes = { insert: 1, update: 2, delete: 3, truncate: 4, read: 5, ddl: 9, retention: 10, configuration: 11 };
+/** The tags of shape and images that an action has. */
+const images = { insert: [10, 12], update: [10, 11, 12], delete: [10, 11] };
 
 export class Forge {
   constructor() {
@@ -45,12 +47,15 @@ export class Forge {
     this.keys = [new SigningKey(this.origin)];
     this.signers = this.keys;
     this.running = [];
+    this.incarnation = 1;
+    this.clock = 1_700_000_000_000_000n;
     this.next = null;	// the key that a checkpoint names as the one that follows
     this.stack = new Stack();
     this.blocks = [];
     this.entries = 0;
     this.xid = 1000n;
     this.before = Buffer.alloc(32);
+    this.table = 'public.t';
     this.shape = Buffer.concat([Buffer.of(1), string('public.t'), varint(16384), varint(1),
       string('a'), string('text'), Buffer.of(8), varint(1)]);
     this.shapeId = sha256(this.shape).subarray(0, 16);
@@ -58,34 +63,43 @@ export class Forge {
 
   get vkey() { return this.keys[0].vkey; }
 
-  /** An entry, not in the tree yet. */
-  entry({ action = 'insert', source = 1, metadata, xid = this.xid, sequence = 1n, incarnation = 1, entryId = BigInt(++this.entries) } = {}) {
-    const image = Buffer.concat([varint(1), Buffer.of(1), string(`value ${entryId}`)]);
+  /** An entry, not in the tree yet; manifest: null, 'alone', or {first, count, digest}; tags: of its shape and images. */
+  entry({ action = 'insert', source = 1, metadata, xid = this.xid, sequence = 1n, incarnation = this.incarnation, entryId = BigInt(++this.entries),
+    manifest = 'alone', tags = images[action] ?? [], columns = 1 } = {}) {
+    const image = Buffer.concat([varint(columns), ...Array(columns).fill(Buffer.concat([Buffer.of(1), string(`value ${entryId}`)]))]);
     const content = Buffer.concat([Buffer.of(1, 0), randomBytes(16),
       Buffer.of(1, 0), string(String(entryId)),
       ...metadata ? [Buffer.of(9, 0), string(metadata)] : [],
-      Buffer.of(10, 0), string(this.shapeId), Buffer.of(12, 0), varint(image.length), image]);
+      ...tags.map(tag => tag === 10 ? Buffer.concat([Buffer.of(10, 0), string(this.shapeId)]) : Buffer.concat([Buffer.of(tag, 0), varint(image.length), image]))]);
     const time = 1_700_000_000_000_000n + entryId * 1_234_567n;
     const actor = randomUUID(), tenant = randomUUID();
     const code = codes[action] ?? 0;
-    const record = Buffer.concat([Buffer.of(1, 0x0b, code, source), varint(incarnation), varint(1), varint(entryId), varint(xid),
+    const flags = 0x0b | (manifest === 'alone' ? 0x40 : manifest ? 0x20 : 0);
+    const record = Buffer.concat([Buffer.of(1, flags, code, source), varint(incarnation), varint(1), varint(entryId), varint(xid),
       varint(sequence), uint(BigInt.asUintN(64, time), 8), sha256(content), uuidBytes(actor), uuidBytes(tenant), string('shop_app'),
-      ...code ? [] : [string(action)], string('public.t')]);
+      ...code ? [] : [string(action)], string(this.table),
+      ...manifest?.digest ? [varint(manifest.first), varint(manifest.count), manifest.digest] : []]);
     return {
       entryId, content, leaf: Buffer.concat([uuidBytes(this.id), record]), xid,
       fields: {
         entry_id: Number(entryId), occurred_at: new Date(Number(time / 1000n)).toISOString().replace('Z', `${String(time % 1000n).padStart(3, '0')}+00:00`),
         source: [null, 'captured', 'asserted', 'system'][source], action, tenant_id: tenant, affiliation: null, actor_id: actor, actor_email: null,
-        actor_proof: 'token', assumed_by: null, db_role: 'shop_app', entity_type: 'public.t', entity_id: String(entryId),
-        metadata: metadata ? JSON.parse(metadata) : null, old: null, new: { a: `value ${entryId}` },
+        actor_proof: 'token', assumed_by: null, db_role: 'shop_app', entity_type: this.table, entity_id: String(entryId),
+        metadata: metadata ? JSON.parse(metadata) : null, old: tags.includes(11) ? { a: `value ${entryId}` } : null, new: tags.includes(12) ? { a: `value ${entryId}` } : null,
       },
     };
   }
 
-  /** A transaction of n entries. */
-  transaction(n, options = {}) {
+  /** A transaction of n entries; manifests: what the entries have, where it is not the last one's over all. */
+  transaction(n, { manifests = (i, over) => i < n ? null : n === 1 ? 'alone' : over(1, i), ...options } = {}) {
     this.xid += 1n + BigInt(Math.floor(Math.random() * 3));
-    return Array.from({ length: n }, (_, i) => this.entry({ ...options, sequence: BigInt(i + 1) }));
+    const hashes = [];
+    const over = (first, last) => ({ first, count: last - first + 1, digest: sha256(...hashes.slice(first - 1, last - 1)) });
+    return Array.from({ length: n }, (_, i) => {
+      const entry = this.entry({ ...options, sequence: BigInt(i + 1), manifest: manifests(i + 1, over) });
+      hashes.push(leafHash(entry.leaf));
+      return entry;
+    });
   }
 
   /** Seal transactions as one block; this.running: those that its snapshot shows in progress. */
@@ -104,8 +118,8 @@ export class Forge {
       return Buffer.concat([varint(step), varint(t.length)]);
     })]);
     const root = this.stack.root();
-    const header = Buffer.concat([Buffer.of(1), uuidBytes(this.id), uint(1, 4), uint(this.blocks.length, 8), uint(first, 8),
-      uint(this.stack.size, 8), root, this.before, uint(1_700_000_000_000_000n + BigInt(this.blocks.length) * 1_000_000n, 8),
+    const header = Buffer.concat([Buffer.of(1), uuidBytes(this.id), uint(this.incarnation, 4), uint(this.blocks.length, 8), uint(first, 8),
+      uint(this.stack.size, 8), root, this.before, uint(this.clock + BigInt(this.blocks.length) * 1_000_000n, 8),
       uint(7_000_000_000_000_000_000n, 8), uint(1, 4), uint(this.running[0] ?? this.xid + 1n, 8), uint(this.xid + 1n, 8),
       uint(this.running.length, 4), ...this.running.map(xid => uint(xid, 8)), sha256(runs)]);
     this.before = sha256(header);

@@ -187,6 +187,8 @@ export function verifyInclusion(proof, vkey) {
 export function verifyConsistency(proof, older, newer) {
   need(proof.version === 1, 'unknown version');
   need(BigInt(proof.old_size) === older.size && BigInt(proof.new_size) === newer.size, 'other sizes');
+  need(proof.origin === older.origin && proof.origin === newer.origin, 'another log');
+  need(hashFrom(proof.old_root).equals(older.root) && hashFrom(proof.new_root).equals(newer.root), 'other roots');
   checkConsistency(older.size, older.root, newer.size, newer.root, proof.path.map(hashFrom));
 }
 
@@ -254,6 +256,10 @@ export function parseRecord(bytes) {
   return record;
 }
 
+/** The tags of shape and images that an action has. */
+const images = { insert: '10 12', update: '10 11 12', delete: '10 11' };
+const captured = ['insert', 'update', 'delete', 'truncate'];
+
 /** Of a system's entry: erasure leaves its content. */
 const keepsContent = record => ['retention', 'ddl'].includes(record.action) ||
   (record.action === 'configuration' && record.entityType !== 'principal');
@@ -273,6 +279,35 @@ export function parseContent(bytes) {
   return content;
 }
 
+/** The table and the number of columns of a shape. */
+function parseShape(bytes) {
+  const r = new Reader(bytes);
+  need(r.u8() === 1, 'unknown version of a shape');
+  const shape = { relation: r.string().toString(), oid: r.varint(), columns: Number(r.varint()) };
+  for (let i = 0; i < shape.columns; i++) {
+    r.string();
+    r.string();
+    need(r.u8() <= 12, 'encoding of a column');
+    r.varint();
+  }
+  r.end();
+  return shape;
+}
+
+/** The number of columns of an image. */
+function parseImage(bytes) {
+  const r = new Reader(bytes);
+  const columns = Number(r.varint());
+  for (let i = 0; i < columns; i++) {
+    const kind = r.u8();
+    need(kind <= 6, 'kind of a value');
+    if (kind === 1 || kind === 6) r.string();
+    if (kind === 5) r.take(40);
+  }
+  r.end();
+  return columns;
+}
+
 function parseHeader(bytes) {
   const r = new Reader(bytes);
   need(r.u8() === 1, 'unknown version of a block');
@@ -283,6 +318,7 @@ function parseHeader(bytes) {
   for (let n = r.u32(); n > 0; n--) header.running.add(r.u64());
   header.runs = r.take(32);
   r.end();
+  need(header.size > header.first, 'an empty block');
   header.hash = sha256(bytes);
   return header;
 }
@@ -330,8 +366,49 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
   const stack = new Stack();
   const earlier = checkpoints.map(parseCheckpoint).sort((a, b) => Number(a.size - b.size));
   const result = { entries: 0, skipped: 0n, erased: [], records: [] };
-  const shapes = new Set(), ids = new Set(), gone = [], named = [];
+  const shapes = new Map(), ids = new Set(), gone = [], named = [], newest = new Map();
+  const kept = checkpoints.map(parseCheckpoint);
   let log, trust, block, runs, previous, gap = false, ended = false;
+  // within a block: the entry shown last, whether no leaf was left out since, and the leaves that no manifest covers yet (null: not all were shown)
+  let last = null, adjacent = true, uncovered = [];
+  const hasEnded = (snapshot, xid) => xid < snapshot.xmax && !snapshot.running.has(xid);
+  const belongs = xid => {
+    need(hasEnded(block, xid), 'a transaction was not ended yet');
+    need(!newest.has(block.incarnation) || !hasEnded(newest.get(block.incarnation), xid), 'a transaction belongs to an earlier block');
+  };
+  const finishTransaction = () => need(!last || !adjacent || uncovered?.length === 0, 'a transaction is without its last manifest');
+  const follow = (record, hash) => {
+    const sequence = Number(record.sequence);
+    if (last?.xid === record.xid) {
+      need(record.sequence > last.sequence && !(last.flags & 64), 'an entry does not follow the one before');
+      if (adjacent) need(record.sequence === last.sequence + 1n, 'an entry of a transaction is missing');
+      else uncovered = null;
+    } else {
+      need(!last || record.xid > last.xid, 'transactions are not in order');
+      if (adjacent) {
+        need(sequence === 1, 'a transaction does not begin');
+        finishTransaction();
+      }
+      uncovered = sequence === 1 ? [] : null;
+      if (!runs) belongs(record.xid);
+    }
+    last = record;
+    adjacent = true;
+    if (record.flags & 64) {
+      need(sequence === 1, 'an entry that is alone is not');
+      uncovered = [];
+    } else if (record.manifest) {
+      const { first, count, digest } = record.manifest;
+      need(first > 0n && count > 0n && first + count - 1n === record.sequence, 'a manifest that is none');
+      if (uncovered) {
+        need(Number(first) === sequence - uncovered.length, 'a manifest does not follow the one before');
+        need(sha256(...uncovered).equals(digest), 'a manifest of other entries');
+      }
+      uncovered = [];
+    } else {
+      uncovered?.push(hash);
+    }
+  };
 
   const compareEarlier = () => {
     while (earlier.length && earlier[0].size === stack.size) {
@@ -345,6 +422,11 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
     if (!block) return;
     need(stack.size === block.size, 'leaves of a block are missing');
     need(stack.root().equals(block.root), 'the root of a block is another');
+    finishTransaction();
+    for (const checkpoint of kept)
+      if (checkpoint.block === block.block || checkpoint.size === block.size)
+        need(checkpoint.block === block.block && checkpoint.size === block.size && checkpoint.header.equals(block.hash), 'another block than that of an earlier checkpoint');
+    newest.set(block.incarnation, block);
     previous = block;
     block = runs = undefined;
   };
@@ -366,7 +448,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
       case 'shape': {
         const shape = fromBase64(item.shape);
         need(sha256(shape).subarray(0, 16).equals(fromBase64(item.shape_id)), 'the id of a shape is wrong');
-        shapes.add(item.shape_id);
+        shapes.set(item.shape_id, parseShape(shape));
         break;
       }
       case 'block': {
@@ -377,11 +459,10 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
         need(header.first === stack.size, 'blocks are missing');
         if (previous && !gap)
           need(header.block === previous.block + 1n && header.before.equals(previous.hash), 'the chain of headers is broken');
-        const before = previous && !gap && previous.incarnation === header.incarnation ? previous : null;
-        const ended = (snapshot, xid) => xid < snapshot.xmax && !snapshot.running.has(xid);
+        const before = newest.get(header.incarnation);
         if (before) {
           need(header.xmax >= before.xmax, 'a snapshot is older than the one before');
-          for (const xid of header.running) need(!ended(before, xid), 'a transaction that had ended is in progress again');
+          for (const xid of header.running) need(!hasEnded(before, xid), 'a transaction that had ended is in progress again');
         }
         if (header.block === 0n) need(header.first === 0n && header.before.equals(Buffer.alloc(32)), 'the first block is none');
         gap = false;
@@ -389,15 +470,16 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
           checkpoint.block === header.block && checkpoint.header.equals(header.hash), 'the checkpoint is not that of its block');
         trust.check(checkpoint);
         block = header;
+        last = null;
+        adjacent = true;
+        uncovered = [];
+        need(item.runs !== null || !log.whole, 'an export that says it is whole has no runs');
         if (item.runs !== null) {
           const bytes = fromBase64(item.runs);
           need(sha256(bytes).equals(header.runs), 'runs are not those of the header');
           runs = parseRuns(bytes);
           need(runs.total === header.size - header.first, 'runs do not add up');
-          for (const run of runs.runs) {
-            need(ended(header, run.xid), 'a transaction was not ended yet');
-            need(!before || !ended(before, run.xid), 'a transaction belongs to an earlier block');
-          }
+          for (const run of runs.runs) belongs(run.xid);
         }
         break;
       }
@@ -414,6 +496,10 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
         }
         need(!ids.has(record.entryId), 'two entries have the same id');
         ids.add(record.entryId);
+        follow(record, leafHash(leaf));
+        need((captured.includes(record.action) ? 'captured' : record.action.startsWith('app:') ? 'asserted' : 'system') === record.source,
+          'an action of another source');
+        need(item.fields === undefined || (typeof item.fields === 'object' && item.fields && !Array.isArray(item.fields)), 'fields are an object');
         if (item.content === null) {
           need(record.source !== 'system' || !keepsContent(record), 'a content is gone that no erasure takes');
           result.erased.push(record.entryId);
@@ -423,7 +509,14 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
           need(sha256(bytes).equals(record.digest), 'a content is not that of its record');
           const content = parseContent(bytes);
           const shape = content.fields.get(10);
-          need(!shape || shapes.has(shape.value.toString('base64')), 'a shape is missing');
+          need([10, 11, 12].filter(tag => content.fields.has(tag)).join(' ') === (images[record.action] ?? ''), 'images that the action does not have');
+          if (shape?.mode === 0) {
+            const is = shapes.get(shape.value.toString('base64'));
+            need(is, 'a shape is missing');
+            need(is.relation === record.entityType, 'a shape of another table');
+            for (const tag of [11, 12])
+              if (content.fields.get(tag)?.mode === 0) need(parseImage(content.fields.get(tag).value) === is.columns, 'an image of another shape');
+          }
           if (record.source === 'system' && record.action === 'retention' && content.fields.get(9)?.mode === 0)
             named.push(...JSON.parse(content.fields.get(9).value.toString()).erased ?? []);
           record.content = content;
@@ -442,6 +535,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
         if (block && stack.size === block.size) finishBlock();
         if (block) need(end <= block.size, 'a skip goes beyond its block');
         else gap = true;
+        adjacent = false;
         const heights = subtrees(stack.size, end);
         need(heights.length === item.nodes.length, 'nodes of a skip');
         // an earlier checkpoint within what is left out cannot be compared
