@@ -317,9 +317,17 @@ line_end(Check *check)
 
 /* --- the whole --------------------------------------------------------------------------------- */
 
+static void *
+resize(void *owner, void *old, size_t size)
+{
+	(void) owner;
+	return check_allocate(old, size, 1);
+}
+
 void
 check_begin(Check *check)
 {
+	check->ids = (bw_idset) {.resize = resize, .free = free};
 	check->trust.keys = check->keys;
 	check->trust.n = check->pinned;
 }
@@ -388,7 +396,7 @@ check_free(Check *check)
 	free(check->shapes);
 	free(check->gone.at);
 	free(check->named.at);
-	free(check->ids.parts);
+	bw_idset_free(&check->ids);
 	for (int i = 0; i < CHECK_MAX_KEPT; i++)
 		free(check->kept[i]);
 }

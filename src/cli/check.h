@@ -7,6 +7,7 @@
 #define BULWARK_CHECK_H
 
 #include "common/block.h"
+#include "common/idset.h"
 #include "common/merkle.h"
 #include "common/record.h"
 #include "common/trust.h"
@@ -72,21 +73,6 @@ typedef struct Transaction
 	bw_sha256_state leaves;		/* from there on */
 } Transaction;
 
-/* A set of entry ids. */
-#define ID_PART_BITS	512
-typedef struct IdPart
-{
-	bool		used;
-	uint64_t	key;			/* the ids divided by ID_PART_BITS */
-	uint64_t	bits[ID_PART_BITS / 64];
-} IdPart;
-typedef struct IdSet
-{
-	IdPart	   *parts;
-	size_t		n;
-	size_t		room;			/* a power of two */
-} IdSet;
-
 typedef struct Check
 {
 	/* Given. */
@@ -145,7 +131,7 @@ typedef struct Check
 	size_t		shapes_room;
 	Ranges		gone;			/* entries without a content */
 	Ranges		named;			/* what retention entries name */
-	IdSet		ids;
+	bw_idset	ids;			/* of the entries: no two have the same */
 } Check;
 
 /* Earlier checkpoints and pinned keys are set; the export's lines come next. */
@@ -196,9 +182,7 @@ extern void earlier_compare(Check *check);
 extern void earlier_compare_block(Check *check);
 extern void earlier_finish(Check *check);
 
-/* erasure.c: false: another entry has the id. */
-extern bool check_new_id(Check *check, uint64_t id);
-/* An entry has no content; a record of erasures; after the last entry, where all are here. */
+/* erasure.c: an entry has no content; a record of erasures; after the last entry, where all are here. */
 extern void check_gone(Check *check, int64_t leaf_index, const bw_leaf *leaf, const uint8_t hash[BW_SHA256_LEN]);
 extern void check_named(Check *check, int64_t leaf_index, const bw_leaf *leaf, const bw_bytes *metadata);
 extern void check_erasures(Check *check);

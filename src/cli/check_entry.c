@@ -212,7 +212,7 @@ check_record(Check *check, int64_t index, const bw_leaf *leaf, const uint8_t has
 {
 	int64_t		entry = (int64_t) leaf->entry_id;
 
-	if (!check_new_id(check, leaf->entry_id))
+	if (!bw_idset_add(&check->ids, leaf->entry_id))
 		check_problem(check, index, entry, "another entry has the same id");
 	if (leaf->incarnation != check->block.incarnation)
 		check_problem(check, index, entry, "it is of incarnation %u, its block of %u", leaf->incarnation, check->block.incarnation);

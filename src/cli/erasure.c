@@ -1,65 +1,15 @@
 /*
  * erasure.c
  *		Contents that are gone from an export: each must be one whose erasure an
- *		entry records.  And the ids by which such an entry calls them: no two entries
- *		have the same.
+ *		entry records.
  *
- * A bit for each entry, and forty bytes for each whose content is gone, are kept in memory.
+ * Forty bytes for each are kept in memory.
  */
 #include "check.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* --- ids, which are dense ------------------------------------------------------------ */
-
-static size_t
-part_place(const IdSet *set, uint64_t key)
-{
-	size_t		place = (size_t) ((key * UINT64_C(0x9e3779b97f4a7c15)) >> 20) & (set->room - 1);
-
-	while (set->parts[place].used && set->parts[place].key != key)
-		place = (place + 1) & (set->room - 1);
-	return place;
-}
-
-static void
-grow_set(IdSet *set)
-{
-	IdSet		larger = {.room = set->room == 0 ? 64 : set->room * 2, .n = set->n};
-
-	larger.parts = check_allocate(NULL, larger.room, sizeof(IdPart));
-	memset(larger.parts, 0, larger.room * sizeof(IdPart));
-	for (size_t i = 0; i < set->room; i++)
-		if (set->parts[i].used)
-			larger.parts[part_place(&larger, set->parts[i].key)] = set->parts[i];
-	free(set->parts);
-	*set = larger;
-}
-
-bool
-check_new_id(Check *check, uint64_t id)
-{
-	IdSet	   *set = &check->ids;
-	uint64_t	key = id / ID_PART_BITS;
-	unsigned	bit = (unsigned) (id % ID_PART_BITS);
-	IdPart	   *part;
-
-	if (set->n * 2 >= set->room)
-		grow_set(set);
-	part = &set->parts[part_place(set, key)];
-	if (!part->used)
-	{
-		part->used = true;
-		part->key = key;
-		set->n++;
-	}
-	if ((part->bits[bit / 64] >> (bit % 64) & 1) != 0)
-		return false;
-	part->bits[bit / 64] |= UINT64_C(1) << (bit % 64);
-	return true;
-}
 
 /* --- contents ---------------------------------------------------------------------------- */
 

@@ -6,7 +6,8 @@
  * by page in their heap, never through an index, and nothing on a page is
  * trusted: pointers and lengths are checked before they are followed, so that
  * damage is a problem that has a name and not a crash.  All of it under one
- * snapshot, in memory that grows by a bit for each entry (their ids) and no more.
+ * snapshot, in memory that hardly grows with the ledger: a bit for each tile, and
+ * what the ids take of sessions that did not use up theirs.
  */
 #ifndef BULWARK_VERIFY_H
 #define BULWARK_VERIFY_H
@@ -106,12 +107,6 @@ extern bool NumberSortNext(NumberSort *sort, int64 *number, int64 *with);
 extern void NumberSortAddHash(NumberSort *sort, int64 number, int64 with, const bw_hash hash);
 extern bool NumberSortNextHash(NumberSort *sort, int64 *number, int64 *with, bw_hash hash);
 extern void NumberSortEnd(NumberSort *sort);
-
-/* A set of numbers that are dense, a bit for each; false: it was there. */
-typedef struct NumberSet NumberSet;
-extern NumberSet *NumberSetBegin(void);
-extern bool NumberSetAdd(NumberSet *set, uint64 number);
-extern void NumberSetEnd(NumberSet *set);
 
 /* A row's place as such a number. */
 static inline int64

@@ -10,6 +10,8 @@
 #include "ledger/sealer.h"
 #include "ledger/view.h"
 
+#include "common/idset.h"
+
 #include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
@@ -69,7 +71,7 @@ typedef struct Entries
 	uint8	   *complete;		/* a bit for each tile */
 	VerifyPending *pending;
 	Erasures   *erasures;
-	NumberSet  *ids;
+	bw_idset	ids;
 
 	/* The transaction of the entry before. */
 	bool		run_known;
@@ -446,7 +448,7 @@ check_entry(Verify *v, const VerifyRow *row, void *arg)
 	s.in_run = !e->unsealed && s.leaf.sequence <= e->run_count;
 	if (s.in_run)
 		s.leaf_index = (int64) (e->run_first + s.leaf.sequence - 1);
-	if (!NumberSetAdd(e->ids, s.leaf.entry_id))
+	if (!bw_idset_add(&e->ids, s.leaf.entry_id))
 		VerifyProblem(v, s.leaf_index, s.entry_id, "another entry has the same id");
 	s.content = take_content(v, &s, row, &content);
 	add_to_batch(v, e, &s, &record, &content);
@@ -466,6 +468,12 @@ check_segment(Verify *v, Entries *e, Relation segment)
 	e->rows = NULL;
 }
 
+static void *
+resize(void *context, void *old, size_t size)
+{
+	return old != NULL ? repalloc_huge(old, size) : MemoryContextAllocHuge(context, size);
+}
+
 void
 VerifyEntriesRun(Verify *v)
 {
@@ -479,11 +487,11 @@ VerifyEntriesRun(Verify *v)
 	e->complete = MemoryContextAllocExtended(v->context, e->ntiles / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	e->pending = PendingBegin();
 	e->erasures = ErasuresBegin();
-	e->ids = NumberSetBegin();
+	e->ids = (bw_idset) {.resize = resize, .free = pfree, .owner = v->context};
 	foreach(lc, segments)
 		check_segment(v, e, lfirst(lc));
 	finish_tiles(v, e);
 	ErasuresFinish(v, e->erasures);
 	PendingFinish(v, e->pending);
-	NumberSetEnd(e->ids);
+	bw_idset_free(&e->ids);
 }

@@ -109,62 +109,6 @@ NumberSortEnd(NumberSort *sort)
 	pfree(sort);
 }
 
-/* --- a set of numbers ------------------------------------------------------------- */
-
-#define SET_BITS	512
-
-typedef struct NumberSetPart
-{
-	uint64		number;			/* hash key: of SET_BITS numbers the first, divided by SET_BITS */
-	uint64		bits[SET_BITS / 64];
-} NumberSetPart;
-
-struct NumberSet
-{
-	HTAB	   *parts;
-	NumberSetPart *last;
-};
-
-NumberSet *
-NumberSetBegin(void)
-{
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(NumberSetPart), .hcxt = CurrentMemoryContext};
-	NumberSet  *set = palloc0(sizeof(NumberSet));
-
-	set->parts = hash_create("bulwark numbers", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	return set;
-}
-
-bool
-NumberSetAdd(NumberSet *set, uint64 number)
-{
-	uint64		key = number / SET_BITS;
-	int			place = (int) (number % SET_BITS);
-	uint64		bit = UINT64CONST(1) << (place % 64);
-	uint64	   *bits;
-
-	if (set->last == NULL || set->last->number != key)
-	{
-		bool		found;
-
-		set->last = hash_search(set->parts, &key, HASH_ENTER, &found);
-		if (!found)
-			memset(set->last->bits, 0, sizeof(set->last->bits));
-	}
-	bits = &set->last->bits[place / 64];
-	if ((*bits & bit) != 0)
-		return false;
-	*bits |= bit;
-	return true;
-}
-
-void
-NumberSetEnd(NumberSet *set)
-{
-	hash_destroy(set->parts);
-	pfree(set);
-}
-
 /* --- records by their place -------------------------------------------------------------- */
 
 struct RecordFile
