@@ -29,7 +29,8 @@ typedef struct Earlier
 	enum
 	{
 		EARLIER_OPEN, EARLIER_HOLDS, EARLIER_DIFFERS
-	}			state;
+	}			state;			/* of its leaves */
+	bool		other_block;	/* its block's header is another */
 } Earlier;
 
 /* Ranges of entry ids, and a hash of or over leaves. */

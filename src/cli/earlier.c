@@ -39,13 +39,9 @@ earlier_compare_block(Check *check)
 		bool		same_block = earlier->is.block == block->number;
 		bool		same_size = earlier->is.size == block->tree_size;
 
-		if (!earlier->is.has_block || earlier->state == EARLIER_DIFFERS || (!same_block && !same_size))
-			continue;
-		if (same_block && same_size && bw_equal(earlier->is.header_hash, check->header_hash, BW_SHA256_LEN))
-			continue;
-		earlier->state = EARLIER_DIFFERS;
-		check_problem(check, -1, -1, "equivocation: block %" PRIu64 " is not the one of the checkpoint \"%s\"",
-					  block->number, earlier->file);
+		if (earlier->is.has_block && (same_block || same_size) &&
+			(!same_block || !same_size || !bw_equal(earlier->is.header_hash, check->header_hash, BW_SHA256_LEN)))
+			earlier->other_block = true;
 	}
 }
 
@@ -68,6 +64,12 @@ earlier_finish(Check *check)
 		else if (earlier->state == EARLIER_OPEN && earlier->is.size > check->peaks.size)
 			check_problem(check, -1, -1, "entries are missing: the checkpoint \"%s\" is of %" PRIu64 " leaves, here are %" PRIu64,
 						  earlier->file, earlier->is.size, check->peaks.size);
+		else if (earlier->state == EARLIER_HOLDS && earlier->other_block)
+		{
+			earlier->state = EARLIER_DIFFERS;
+			check_problem(check, -1, -1, "equivocation: block %" PRIu64 " is not the one of the checkpoint \"%s\"",
+						  earlier->is.block, earlier->file);
+		}
 		else if (earlier->state == EARLIER_OPEN)
 			check_problem(check, -1, -1, "the checkpoint \"%s\" cannot be compared: leaves around its size are left out",
 						  earlier->file);

@@ -289,7 +289,7 @@ describe('L10, L29: earlier checkpoints', () => {
     accepted(other.export(), options([kept, other.blocks[1].checkpoint]));
     refused(one.export(), options([kept]), /equivocation: block 0 is not the one of the checkpoint/);
     refused(one.export(), options([other.blocks[1].checkpoint]), /equivocation: block 1 is not the one of the checkpoint/);
-    refused(together.export(), options([one.blocks[1].checkpoint]), /equivocation: block 0 is not the one of the checkpoint/);
+    refused(together.export(), options([one.blocks[1].checkpoint]), /equivocation: block 1 is not the one of the checkpoint/);
     refused(together.export(), options([one.blocks[0].checkpoint]), /equivocation: block 0 is not the one of the checkpoint/);
   });
   test('of another log', () => {
