@@ -345,6 +345,28 @@ command_checks_all([ @online, '--checkpoint', "$kept.newest" ], 1, [qr/equivocat
 command_checks_all(\@out, 1, [qr/^$/], [qr/equivocation: the ledger of \d+ leaves does not continue/], 'L29: which keeps no such checkpoint');
 is(anchoring($checkpoint, $key), 'ok', 'L29: a checkpoint from before the fork holds');
 
+# The same leaves, sealed in another block: what is not sealed yet is, in two copies.
+$node->adjust_conf('postgresql.conf', 'bulwark.max_workers', '0');
+$node->restart;
+sql("INSERT INTO t SELECT n, 'in two blocks' FROM generate_series(30001, 30050) AS n");
+my $twice = keep('twice');
+my @twins = map {
+	$node->stop;
+	system_or_bail('rm', '-rf', $data);
+	system_or_bail('cp', '-a', $twice, $data);
+	$node->adjust_conf('postgresql.conf', 'bulwark.max_workers', '4');
+	$node->start;
+	$node->poll_query_until('postgres', 'SELECT pending = 0 FROM bulwark.ledger_status()') or die 'it is not sealed';
+	checkpoint();
+} 1, 2;
+is((split /\n/, $twins[0])[$_], (split /\n/, $twins[1])[$_], "L29: the same leaves, sealed twice: line $_") for 1, 2;
+isnt((split /\n/, $twins[0])[3], (split /\n/, $twins[1])[3], 'L29: in blocks with other headers');
+append_to_file("$kept.twin$_", $twins[$_]) for 0, 1;
+is(anchoring($twins[1], $key), 'ok', 'L29: its own checkpoint holds');
+like(anchoring($twins[0], $key), qr/^equivocation: block \d+ is not the one of the checkpoint$/, 'L29: the one of the other block does not');
+command_checks_all([ @online, '--checkpoint', "$kept.twin0" ], 1, [qr/equivocation: block \d+ is not the one of the checkpoint/], [qr/^$/], 'L29: nor for bulwarkctl');
+command_ok([ @online, '--checkpoint', "$kept.twin1" ], 'L29: which takes its own');
+
 # --- L29: another database's -----------------------------------------------------------------------------
 sql('CREATE DATABASE other');
 bulwark_create($node, 'other');
