@@ -268,7 +268,8 @@ run(Check *check, const Options *options)
 
 	if (options->proof)
 		return proof_verify(check, options->file);
-	qsort(check->earlier, check->nearlier, sizeof(Earlier), by_size);
+	if (check->nearlier > 0)
+		qsort(check->earlier, check->nearlier, sizeof(Earlier), by_size);
 	check_begin(check);
 	if (options->file != NULL)
 		read = read_export(check, options->file, progress);

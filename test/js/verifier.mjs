@@ -365,7 +365,7 @@ class Trust {
 export function verifyExport(lines, { keys, checkpoints = [] }) {
   const stack = new Stack();
   const earlier = checkpoints.map(parseCheckpoint).sort((a, b) => Number(a.size - b.size));
-  const result = { entries: 0, skipped: 0n, erased: [], records: [] };
+  const result = { entries: 0, skipped: 0n, withheld: 0, erased: [], records: [] };
   const shapes = new Map(), ids = new Set(), gone = [], named = [], newest = new Map();
   const kept = checkpoints.map(parseCheckpoint);
   let log, trust, block, runs, previous, gap = false, ended = false;
@@ -520,6 +520,8 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
           if (record.source === 'system' && record.action === 'retention' && content.fields.get(9)?.mode === 0)
             named.push(...JSON.parse(content.fields.get(9).value.toString()).erased ?? []);
           record.content = content;
+        } else {
+          result.withheld++;
         }
         record.fields = item.fields;
         result.records.push(record);
@@ -560,7 +562,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
   need(ended, 'the export is cut off');
   need(BigInt(log.tree_size) === stack.size, 'the export is not of the size that it says');
   need(earlier.length === 0, 'an earlier checkpoint is beyond the export, or within what is left out');
-  if (result.skipped === 0n) {
+  if (result.skipped === 0n && result.withheld === 0) {
     gone.sort((a, b) => (a.id < b.id ? -1 : 1));
     const within = ([first, last]) => gone.filter(({ id }) => BigInt(first) <= id && id <= BigInt(last));
     for (const range of named)
