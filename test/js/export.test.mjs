@@ -688,6 +688,8 @@ describe('L22: proofs', () => {
       'the checkpoint of another log': { ...good, checkpoint: other.blocks[0].checkpoint },
       'no path': { ...good, path: undefined },
       'oversized': { ...good, path: Array(65).fill(good.path[0]) },
+      'another origin': { ...good, origin: other.origin },
+      'no origin': { ...good, origin: undefined },
       'another version': { ...good, version: 2 },
       'short hashes': { ...good, path: good.path.map(() => b64(Buffer.alloc(31))) },
     };
