@@ -69,7 +69,6 @@ typedef struct Transaction
 	uint64_t	xid;
 	uint32_t	sequence;		/* of the entry that was shown last; 0: none was */
 	bool		follows;		/* nothing was left out since, or since the block began */
-	bool		alone;			/* it says that it has one entry */
 	uint32_t	first;			/* of those that no manifest covers yet; 0: not known */
 	bw_sha256_state leaves;		/* from there on */
 } Transaction;

@@ -46,7 +46,6 @@ begin_transaction(Check *check, const bw_leaf *leaf)
 
 	t->xid = leaf->xid;
 	t->sequence = 0;
-	t->alone = false;
 	t->first = leaf->sequence == 1 ? 1 : 0;
 	bw_sha256_begin(&t->leaves);
 	if (check->runs_bytes == NULL)
@@ -74,9 +73,8 @@ check_transaction(Check *check, int64_t index, const bw_leaf *leaf, const uint8_
 {
 	Transaction *t = &check->transaction;
 	bool		same = t->sequence != 0 && leaf->xid == t->xid;
-	bool		alone = leaf->flags & BW_LEAF_ALONE;
 
-	if (same ? leaf->sequence <= t->sequence || (t->follows && leaf->sequence != t->sequence + 1) || t->alone || alone :
+	if (same ? leaf->sequence <= t->sequence || (t->follows && leaf->sequence != t->sequence + 1) :
 		leaf->xid < t->xid || (t->follows && leaf->sequence != 1))
 		check_problem(check, index, (int64_t) leaf->entry_id, "it does not follow the entry before it");
 	if (!same)
@@ -88,8 +86,7 @@ check_transaction(Check *check, int64_t index, const bw_leaf *leaf, const uint8_
 		t->first = 0;
 	t->follows = true;
 	t->sequence = leaf->sequence;
-	t->alone = alone;
-	if (alone)
+	if (leaf->flags & BW_LEAF_ALONE)
 		t->first = 2;
 	else if (leaf->flags & BW_LEAF_MANIFEST)
 	{

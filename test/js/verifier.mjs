@@ -380,7 +380,7 @@ export function verifyExport(lines, { keys, checkpoints = [] }) {
   const follow = (record, hash) => {
     const sequence = Number(record.sequence);
     if (last?.xid === record.xid) {
-      need(record.sequence > last.sequence && !(last.flags & 64), 'an entry does not follow the one before');
+      need(record.sequence > last.sequence, 'an entry does not follow the one before');
       if (adjacent) need(record.sequence === last.sequence + 1n, 'an entry of a transaction is missing');
       else uncovered = null;
     } else {
