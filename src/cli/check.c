@@ -47,31 +47,6 @@ check_allocate(void *old, size_t count, size_t size)
 	return result;
 }
 
-/* --- members of a line ------------------------------------------------------------- */
-
-const JsonValue *
-check_member(Check *check, const char *name, JsonType type)
-{
-	bool		twice = false;
-	const JsonValue *value = json_get(&check->json, check->json.values, name, &twice);
-
-	return value != NULL && value->type == type && !twice ? value : NULL;
-}
-
-bool
-check_integer(Check *check, const char *name, int64_t *result)
-{
-	const JsonValue *value = check_member(check, name, JSON_NUMBER);
-
-	return value != NULL && json_integer(value, result) && *result >= 0;
-}
-
-bool
-check_bytes(Check *check, const char *name, bw_bytes *result)
-{
-	return json_base64(check_member(check, name, JSON_STRING), result);
-}
-
 /* --- log, shape ------------------------------------------------------------------------ */
 
 static bool
@@ -135,25 +110,25 @@ take_keys(Check *check, const JsonValue *keys)
 static bool
 line_log(Check *check)
 {
-	const JsonValue *origin = check_member(check, "origin", JSON_STRING);
-	const JsonValue *log_id = check_member(check, "log_id", JSON_STRING);
-	const JsonValue *incarnations = check_member(check, "incarnations", JSON_ARRAY);
+	const JsonValue *origin = json_member(&check->json, "origin", JSON_STRING);
+	const JsonValue *log_id = json_member(&check->json, "log_id", JSON_STRING);
+	const JsonValue *incarnations = json_member(&check->json, "incarnations", JSON_ARRAY);
 	int64_t		version;
 
-	if (!check_integer(check, "version", &version) || version != 1)
+	if (!json_member_integer(&check->json, "version", &version) || version != 1)
 		check_stop(check, "the export is of a version that is not known");
-	if (origin == NULL || origin->len > BW_ORIGIN_MAX || incarnations == NULL || !check_integer(check, "tree_size", &check->tree_size))
+	if (origin == NULL || origin->len > BW_ORIGIN_MAX || incarnations == NULL || !json_member_integer(&check->json, "tree_size", &check->tree_size))
 		check_stop(check, "the first line is not that of a ledger's export");
 	memcpy(check->origin, origin->text, origin->len);
 	check->origin[origin->len] = '\0';
 	check->incarnations = incarnations->size;
-	check->whole = check_member(check, "whole", JSON_TRUE) != NULL;
+	check->whole = json_member(&check->json, "whole", JSON_TRUE) != NULL;
 	if (!log_id_of(check->origin, check->log_id) || log_id == NULL || !uuid_matches(check->log_id, log_id->text, log_id->len))
 		check_stop(check, "the origin is not that of the log");
 	for (size_t k = 0; k < check->pinned; k++)
 		if (strcmp(check->keys[k].vkey.name, check->origin) != 0)
 			check_stop(check, "another log: the key is of %s, the export of %s", check->keys[k].vkey.name, check->origin);
-	if (!take_keys(check, check_member(check, "keys", JSON_ARRAY)))
+	if (!take_keys(check, json_member(&check->json, "keys", JSON_ARRAY)))
 		check_stop(check, "the keys of the export are none");
 	check->state = CHECK_BODY;
 	earlier_compare(check);
@@ -214,7 +189,7 @@ line_shape(Check *check)
 	bool		found;
 	size_t		place;
 
-	if (!check_bytes(check, "shape_id", &id) || !check_bytes(check, "shape", &bytes) || id.len != BW_SHAPE_ID_LEN)
+	if (!json_member_base64(&check->json, "shape_id", &id) || !json_member_base64(&check->json, "shape", &bytes) || id.len != BW_SHAPE_ID_LEN)
 		check_stop(check, "line %" PRIu64 " is not a shape", check->lines);
 	bw_shape_id(bytes.data, bytes.len, shape.id);
 	if (memcmp(shape.id, id.data, BW_SHAPE_ID_LEN) != 0)
@@ -250,13 +225,13 @@ line_shape(Check *check)
 static bool
 line_skip(Check *check)
 {
-	const JsonValue *nodes = check_member(check, "nodes", JSON_ARRAY);
+	const JsonValue *nodes = json_member(&check->json, "nodes", JSON_ARRAY);
 	const JsonValue *node;
 	int64_t		first,
 				count;
 	uint32_t	n = 0;
 
-	if (!check_integer(check, "leaf_index", &first) || !check_integer(check, "count", &count) || nodes == NULL || count == 0)
+	if (!json_member_integer(&check->json, "leaf_index", &first) || !json_member_integer(&check->json, "count", &count) || nodes == NULL || count == 0)
 		check_stop(check, "line %" PRIu64 " is not a skip", check->lines);
 	if ((uint64_t) first != check->peaks.size || count > INT64_MAX - first)
 		check_stop(check, "leaf %" PRId64 " is not in its place, which is that of leaf %" PRIu64, first, check->peaks.size);
@@ -303,8 +278,8 @@ line_end(Check *check)
 		return false;
 	if (check->gap)
 		check_problem(check, -1, -1, "the newest block is left out");
-	if (!check_integer(check, "tree_size", &size) || !check_integer(check, "entries", &entries) ||
-		!check_integer(check, "skipped", &skipped) || !check_integer(check, "pending", &pending))
+	if (!json_member_integer(&check->json, "tree_size", &size) || !json_member_integer(&check->json, "entries", &entries) ||
+		!json_member_integer(&check->json, "skipped", &skipped) || !json_member_integer(&check->json, "pending", &pending))
 		check_stop(check, "line %" PRIu64 " is not the end of an export", check->lines);
 	if (size != check->tree_size || (uint64_t) size != check->peaks.size || (uint64_t) entries != check->entries ||
 		(uint64_t) skipped != check->skipped)
@@ -339,7 +314,7 @@ check_line(Check *check, char *line, size_t len)
 
 	check->lines++;
 	if (!json_parse(&check->json, line, len) || check->json.values->type != JSON_OBJECT ||
-		(type = check_member(check, "type", JSON_STRING)) == NULL)
+		(type = json_member(&check->json, "type", JSON_STRING)) == NULL)
 		check_stop(check, "line %" PRIu64 " is not a JSON object of an export", check->lines);
 	if (check->state == CHECK_ENDED)
 		check_stop(check, "line %" PRIu64 " comes after the end", check->lines);
@@ -388,9 +363,9 @@ check_free(Check *check)
 	json_free(&check->metadata);
 	free(check->runs_bytes);
 	free(check->header);
-	for (size_t i = 0; i < check->nnewest; i++)
-		free(check->newest[i].header);
-	free(check->newest);
+	for (size_t i = 0; i < check->nlatest; i++)
+		free(check->latest[i].header);
+	free(check->latest);
 	for (size_t i = 0; i < check->nshapes; i++)
 		free(check->shapes[i].relation);
 	free(check->shapes);

@@ -57,11 +57,11 @@ typedef struct Shape
 } Shape;
 
 /* The newest block of an incarnation. */
-typedef struct Newest
+typedef struct Latest
 {
 	uint8_t    *header;			/* allocated: the block's xip is in it */
 	bw_block	block;
-} Newest;
+} Latest;
 
 /* Where we are in the transactions of a block. */
 typedef struct Transaction
@@ -98,7 +98,7 @@ typedef struct Check
 	uint64_t	incarnations;
 	int64_t		tree_size;		/* as the export says in the beginning */
 	int64_t		oldest;			/* times of entries */
-	int64_t		newest_time;
+	int64_t		newest;
 	char		origin[BW_ORIGIN_MAX + 1];
 	bw_checkpoint last;			/* the newest checkpoint */
 	bw_peaks	peaks;
@@ -117,8 +117,9 @@ typedef struct Check
 	bool		gap;			/* blocks were left out just now */
 	bw_block	block;
 	uint8_t    *header;			/* allocated: the block's xip is in it */
-	Newest	   *newest;			/* of each incarnation, of blocks that are over */
-	size_t		nnewest;
+	Latest	   *latest;			/* of each incarnation, of blocks that are over */
+	size_t		nlatest;
+	Latest	   *before;			/* of the block's incarnation; NULL: none */
 	uint8_t		header_hash[BW_SHA256_LEN];
 	uint8_t    *runs_bytes;		/* NULL: not shown */
 	bw_runs		runs;
@@ -149,11 +150,6 @@ extern void check_problem(Check *check, int64_t leaf, int64_t entry, const char 
 /* As realloc(), of count times size bytes; ends the program where there are none. */
 extern void *check_allocate(void *old, size_t count, size_t size);
 
-/* Members of the line: NULL or false where there is none of that name and type, or two. */
-extern const JsonValue *check_member(Check *check, const char *name, JsonType type);
-extern bool check_integer(Check *check, const char *name, int64_t *result);
-extern bool check_bytes(Check *check, const char *name, bw_bytes *result);
-
 /* A problem after which reading on makes no sense. */
 #define check_stop(check, ...) \
 	do { check_problem((check), -1, -1, __VA_ARGS__); (check)->stopped = true; return false; } while (0)
@@ -169,10 +165,10 @@ extern bool check_block(Check *check);
 extern bool check_block_end(Check *check);
 extern void check_xid(Check *check, uint64_t xid);
 
-/* check_entry.c: a line of an entry; leaves that are left out; the block's entries are over. */
+/* check_entry.c: a line of an entry; leaves that are left out; the transaction that is open is over. */
 extern bool check_entry(Check *check);
 extern void check_left_out(Check *check);
-extern void check_transactions_end(Check *check);
+extern void check_transaction_end(Check *check);
 
 /*
  * earlier.c: the earlier checkpoints of the size that the tree has now; those that are

@@ -10,30 +10,30 @@
 #include <string.h>
 
 /* The newest block of the incarnation that is over, or NULL. */
-static Newest *
-newest_of(Check *check, uint32_t incarnation)
+static Latest *
+latest_of(Check *check, uint32_t incarnation)
 {
-	for (size_t i = check->nnewest; i > 0; i--)
-		if (check->newest[i - 1].block.incarnation == incarnation)
-			return &check->newest[i - 1];
+	for (size_t i = check->nlatest; i > 0; i--)
+		if (check->latest[i - 1].block.incarnation == incarnation)
+			return &check->latest[i - 1];
 	return NULL;
 }
 
 /* The block is over, and the newest of its incarnation. */
 static void
-keep_newest(Check *check)
+keep_latest(Check *check)
 {
-	Newest	   *newest = newest_of(check, check->block.incarnation);
+	Latest	   *latest = check->before;
 
-	if (newest == NULL)
+	if (latest == NULL)
 	{
-		check->newest = check_allocate(check->newest, check->nnewest + 1, sizeof(Newest));
-		newest = &check->newest[check->nnewest++];
-		newest->header = NULL;
+		check->latest = check_allocate(check->latest, check->nlatest + 1, sizeof(Latest));
+		latest = &check->latest[check->nlatest++];
+		latest->header = NULL;
 	}
-	free(newest->header);
-	newest->header = check->header;
-	newest->block = check->block;
+	free(latest->header);
+	latest->header = check->header;
+	latest->block = check->block;
 	check->header = NULL;
 }
 
@@ -46,7 +46,7 @@ check_block_end(Check *check)
 	if (!check->in_block)
 		return true;
 	check->in_block = false;
-	check_transactions_end(check);
+	check_transaction_end(check);
 	free(check->runs_bytes);
 	check->runs_bytes = NULL;
 	if (!complete)
@@ -58,7 +58,7 @@ check_block_end(Check *check)
 					  "block %" PRIu64 " (leaves %" PRIu64 " to %" PRIu64 "): its entries do not have the root that was signed",
 					  check->block.number, check->block.first_leaf, check->block.tree_size - 1);
 	earlier_compare_block(check);
-	keep_newest(check);
+	keep_latest(check);
 	return true;
 }
 
@@ -93,12 +93,10 @@ check_checkpoint(Check *check, const JsonValue *note)
 void
 check_xid(Check *check, uint64_t xid)
 {
-	const Newest *before = newest_of(check, check->block.incarnation);
-
 	if (bw_block_in_progress(&check->block, xid))
 		check_problem(check, -1, -1, "block %" PRIu64 ": transaction %" PRIu64 " was not ended when it was sealed",
 					  check->block.number, xid);
-	if (before != NULL && !bw_block_in_progress(&before->block, xid))
+	if (check->before != NULL && !bw_block_in_progress(&check->before->block, xid))
 		check_problem(check, -1, -1, "block %" PRIu64 ": transaction %" PRIu64 " belongs to an earlier block",
 					  check->block.number, xid);
 }
@@ -163,9 +161,8 @@ check_block(Check *check)
 	static const uint8_t zeros[BW_SHA256_LEN];
 	bool		first = check->blocks == 0;
 	bool		twice = false;
-	const JsonValue *note = check_member(check, "checkpoint", JSON_STRING);
+	const JsonValue *note = json_member(&check->json, "checkpoint", JSON_STRING);
 	const JsonValue *runs = json_get(&check->json, check->json.values, "runs", &twice);
-	const Newest *newest;
 	uint64_t	before;
 	uint8_t		before_hash[BW_SHA256_LEN];
 	bw_bytes	header;
@@ -175,8 +172,8 @@ check_block(Check *check)
 		return false;
 	before = check->block.number;
 	memcpy(before_hash, check->header_hash, sizeof(before_hash));
-	if (!check_integer(check, "block", &number) || note == NULL || runs == NULL || twice ||
-		!check_bytes(check, "header", &header) || !take_header(check, &header))
+	if (!json_member_integer(&check->json, "block", &number) || note == NULL || runs == NULL || twice ||
+		!json_member_base64(&check->json, "header", &header) || !take_header(check, &header))
 		check_stop(check, "line %" PRIu64 " is not a block", check->lines);
 	if (memcmp(check->block.log_id, check->log_id, BW_LOG_ID_LEN) != 0 || check->block.number != (uint64_t) number)
 		check_stop(check, "line %" PRIu64 ": the header is that of another block or log", check->lines);
@@ -187,8 +184,8 @@ check_block(Check *check)
 		check->gap ? (!first && check->block.number <= before) :
 		first || check->block.number != before + 1 || !bw_equal(check->block.before, before_hash, sizeof(before_hash)))
 		check_problem(check, -1, -1, "block %" PRId64 " does not follow the block before", number);
-	newest = newest_of(check, check->block.incarnation);
-	if (newest != NULL && !bw_block_goes_on(&newest->block, &check->block))
+	check->before = latest_of(check, check->block.incarnation);
+	if (check->before != NULL && !bw_block_goes_on(&check->before->block, &check->block))
 		check_problem(check, -1, -1, "block %" PRId64 " does not see all that the one before it saw", number);
 	check->trust.gap = check->gap;
 	check_checkpoint(check, note);

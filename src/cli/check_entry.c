@@ -27,9 +27,9 @@ run_of(Check *check, uint64_t leaf)
 	return true;
 }
 
-/* Its last entry was shown: a manifest must cover it. */
-static void
-finish_transaction(Check *check)
+/* Where the transaction's last entry was shown, a manifest must cover it. */
+void
+check_transaction_end(Check *check)
 {
 	const Transaction *t = &check->transaction;
 
@@ -79,7 +79,7 @@ check_transaction(Check *check, int64_t index, const bw_leaf *leaf, const uint8_
 		check_problem(check, index, (int64_t) leaf->entry_id, "it does not follow the entry before it");
 	if (!same)
 	{
-		finish_transaction(check);
+		check_transaction_end(check);
 		begin_transaction(check, leaf);
 	}
 	else if (!t->follows)
@@ -103,12 +103,6 @@ void
 check_left_out(Check *check)
 {
 	check->transaction.follows = false;
-}
-
-void
-check_transactions_end(Check *check)
-{
-	finish_transaction(check);
 }
 
 /* --- contents --------------------------------------------------------------------------- */
@@ -190,7 +184,7 @@ check_content(Check *check, int64_t leaf_index, const bw_leaf *leaf, const bw_by
 			else if (shape->len != leaf->entity_type.len || memcmp(shape->relation, leaf->entity_type.data, shape->len) != 0)
 				check_problem(check, leaf_index, entry, "the shape of its images is that of another table");
 		}
-		if ((BIT(field.tag) & IMAGES) && field.tag != BW_TAG_SHAPE && shape != NULL && !image_fits(shape, &field.value))
+		if ((field.tag == BW_TAG_OLD_IMAGE || field.tag == BW_TAG_NEW_IMAGE) && shape != NULL && !image_fits(shape, &field.value))
 			check_problem(check, leaf_index, entry, "an image does not have the columns of its shape");
 		if (field.tag == BW_TAG_METADATA && bw_leaf_records_erasure(leaf))
 			check_named(check, leaf_index, leaf, &field.value);
@@ -221,8 +215,8 @@ check_record(Check *check, int64_t index, const bw_leaf *leaf, const uint8_t has
 		check_problem(check, index, entry, "its action is not one of its source");
 	if (check->oldest == 0 || leaf->time < check->oldest)
 		check->oldest = leaf->time;
-	if (leaf->time > check->newest_time)
-		check->newest_time = leaf->time;
+	if (leaf->time > check->newest)
+		check->newest = leaf->time;
 }
 
 /* What is beside the record: its content, and the fields for people. */
@@ -259,9 +253,8 @@ check_entry(Check *check)
 	bw_bytes	data;
 	bw_leaf		leaf;
 	uint8_t		hash[BW_SHA256_LEN];
-	bool		ours = false;
 
-	if (!check_integer(check, "leaf_index", &index) || !check_bytes(check, "leaf", &data) || data.len <= BW_LOG_ID_LEN)
+	if (!json_member_integer(&check->json, "leaf_index", &index) || !json_member_base64(&check->json, "leaf", &data) || data.len <= BW_LOG_ID_LEN)
 		check_stop(check, "line %" PRIu64 " is not an entry", check->lines);
 	if (!check->in_block || (uint64_t) index != check->peaks.size || check->peaks.size >= check->block.tree_size)
 		check_stop(check, "leaf %" PRId64 " is not in its place, which is that of leaf %" PRIu64, index, check->peaks.size);
@@ -270,17 +263,20 @@ check_entry(Check *check)
 	bw_peaks_add(&check->peaks, hash);
 	check->entries++;
 	if (memcmp(data.data, check->log_id, BW_LOG_ID_LEN) != 0)
+	{
 		check_problem(check, index, -1, "it is an entry of another log");
+		check_left_out(check);
+	}
 	else if (bw_leaf_parse(data.data + BW_LOG_ID_LEN, data.len - BW_LOG_ID_LEN, &leaf) != (ssize_t) (data.len - BW_LOG_ID_LEN))
+	{
 		check_problem(check, index, -1, "its record is not one of this format");
+		check_left_out(check);
+	}
 	else
 	{
 		check_record(check, index, &leaf, hash);
 		check_shown(check, index, &leaf, hash);
-		ours = true;
 	}
-	if (!ours)
-		check_left_out(check);
 	earlier_compare(check);
 	return true;
 }

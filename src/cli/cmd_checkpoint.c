@@ -181,8 +181,7 @@ check_continues(Server *server, const Kept *kept, const bw_checkpoint *newest)
 	if (newest->size == kept->is.size)
 	{
 		if (bw_equal(newest->root, kept->is.root, BW_SHA256_LEN) &&
-			(!kept->is.has_block || (newest->has_block && newest->block == kept->is.block &&
-									 bw_equal(newest->header_hash, kept->is.header_hash, BW_SHA256_LEN))))
+			!bw_checkpoint_other_block(&kept->is, newest->block, newest->size, newest->header_hash))
 			return CLI_OK;
 		complain("equivocation: of %" PRIu64 " leaves there are two histories, the server's and that of \"%s\"",
 				 newest->size, kept->path);

@@ -27,22 +27,14 @@ earlier_compare(Check *check)
 	}
 }
 
-/* The tree binds the leaves, a block's header the times and snapshots too. */
 void
 earlier_compare_block(Check *check)
 {
 	const bw_block *block = &check->block;
 
 	for (size_t i = 0; i < check->nearlier; i++)
-	{
-		Earlier    *earlier = &check->earlier[i];
-		bool		same_block = earlier->is.block == block->number;
-		bool		same_size = earlier->is.size == block->tree_size;
-
-		if (earlier->is.has_block && (same_block || same_size) &&
-			(!same_block || !same_size || !bw_equal(earlier->is.header_hash, check->header_hash, BW_SHA256_LEN)))
-			earlier->other_block = true;
-	}
+		if (bw_checkpoint_other_block(&check->earlier[i].is, block->number, block->tree_size, check->header_hash))
+			check->earlier[i].other_block = true;
 }
 
 /* Signatures come last, when it is known which keys sign this log. */

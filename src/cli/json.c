@@ -405,3 +405,26 @@ json_base64(const JsonValue *value, bw_bytes *bytes)
 	bytes->len = n < 0 ? 0 : (size_t) n;
 	return n >= 0;
 }
+
+const JsonValue *
+json_member(const Json *json, const char *name, JsonType type)
+{
+	bool		twice = false;
+	const JsonValue *value = json_get(json, json->values, name, &twice);
+
+	return value != NULL && value->type == type && !twice ? value : NULL;
+}
+
+bool
+json_member_integer(const Json *json, const char *name, int64_t *result)
+{
+	const JsonValue *value = json_member(json, name, JSON_NUMBER);
+
+	return value != NULL && json_integer(value, result) && *result >= 0;
+}
+
+bool
+json_member_base64(const Json *json, const char *name, bw_bytes *bytes)
+{
+	return json_base64(json_member(json, name, JSON_STRING), bytes);
+}

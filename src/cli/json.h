@@ -49,9 +49,14 @@ extern const JsonValue *json_next(const Json *json, const JsonValue *value);
  * *twice is set, and stays as it was otherwise.
  */
 extern const JsonValue *json_get(const Json *json, const JsonValue *object, const char *name, bool *twice);
-/* Does the string equal the text? */
+/* Members of the outermost object: NULL or false where there is none of that name and type, or two. */
+extern const JsonValue *json_member(const Json *json, const char *name, JsonType type);
+/* From 0 on. */
+extern bool json_member_integer(const Json *json, const char *name, int64_t *result);
+extern bool json_member_base64(const Json *json, const char *name, bw_bytes *bytes);
 /* The length of a UTF-8 sequence that is whole, shortest and no surrogate, or 0. */
 extern int	json_utf8_length(const unsigned char *s, const unsigned char *end);
+/* Does the string equal the text? */
 extern bool json_is(const JsonValue *value, const char *text);
 /* A number without fraction and exponent that fits; false where it is none. */
 extern bool json_integer(const JsonValue *value, int64_t *result);

@@ -12,28 +12,11 @@
 
 #define PROOF_TEXT_MAX (64 * 1024)
 
-static const JsonValue *
-member(const Json *json, const char *name, JsonType type)
-{
-	bool		twice = false;
-	const JsonValue *value = json_get(json, json->values, name, &twice);
-
-	return value != NULL && value->type == type && !twice ? value : NULL;
-}
-
-static bool
-integer(const Json *json, const char *name, int64_t *result)
-{
-	const JsonValue *value = member(json, name, JSON_NUMBER);
-
-	return value != NULL && json_integer(value, result) && *result >= 0;
-}
-
 /* The hashes of a path: their number, or -1. */
 static int
 path_of(const Json *json, bw_hash path[BW_PROOF_MAX])
 {
-	const JsonValue *array = member(json, "path", JSON_ARRAY);
+	const JsonValue *array = json_member(json, "path", JSON_ARRAY);
 	const JsonValue *value;
 	bw_bytes	hash;
 
@@ -55,7 +38,7 @@ parse(Json *json, char *text, size_t len)
 	int64_t		version;
 
 	return json_parse(json, text, len) && json->values->type == JSON_OBJECT &&
-		integer(json, "version", &version) && version == 1;
+		json_member_integer(json, "version", &version) && version == 1;
 }
 
 /* The hash of that name is this one. */
@@ -64,13 +47,13 @@ names_hash(const Json *json, const char *name, const uint8_t hash[BW_HASH_LEN])
 {
 	bw_bytes	is;
 
-	return json_base64(member(json, name, JSON_STRING), &is) && is.len == BW_HASH_LEN && bw_equal(is.data, hash, BW_HASH_LEN);
+	return json_member_base64(json, name, &is) && is.len == BW_HASH_LEN && bw_equal(is.data, hash, BW_HASH_LEN);
 }
 
 static bool
 names_origin(const Json *json, const char *origin)
 {
-	const JsonValue *is = member(json, "origin", JSON_STRING);
+	const JsonValue *is = json_member(json, "origin", JSON_STRING);
 
 	return is != NULL && json_is(is, origin);
 }
@@ -85,7 +68,7 @@ proof_consistency(char *text, size_t len, const bw_checkpoint *older, const bw_c
 	int			n = -1;
 	ProofResult result = PROOF_MALFORMED;
 
-	if (parse(&json, text, len) && integer(&json, "old_size", &old_size) && integer(&json, "new_size", &new_size) &&
+	if (parse(&json, text, len) && json_member_integer(&json, "old_size", &old_size) && json_member_integer(&json, "new_size", &new_size) &&
 		(n = path_of(&json, path)) >= 0)
 		result = (uint64_t) old_size == older->size && (uint64_t) new_size == newer->size &&
 			names_hash(&json, "old_root", older->root) && names_hash(&json, "new_root", newer->root) &&
@@ -135,7 +118,7 @@ origin_of(const uint8_t id[BW_LOG_ID_LEN], char origin[64])
 static const char *
 judge(const Check *check, const Json *json, bw_checkpoint *checkpoint, bw_leaf *leaf)
 {
-	const JsonValue *note = member(json, "checkpoint", JSON_STRING);
+	const JsonValue *note = json_member(json, "checkpoint", JSON_STRING);
 	int64_t		index,
 				size,
 				entry_id;
@@ -147,9 +130,9 @@ judge(const Check *check, const Json *json, bw_checkpoint *checkpoint, bw_leaf *
 	const char *why;
 	int			n;
 
-	if (note == NULL || !integer(json, "leaf_index", &index) || !integer(json, "tree_size", &size) ||
-		!integer(json, "entry_id", &entry_id) || !json_base64(member(json, "leaf", JSON_STRING), &data) ||
-		!json_base64(member(json, "leaf_hash", JSON_STRING), &claimed) || (n = path_of(json, path)) < 0 ||
+	if (note == NULL || !json_member_integer(json, "leaf_index", &index) || !json_member_integer(json, "tree_size", &size) ||
+		!json_member_integer(json, "entry_id", &entry_id) || !json_member_base64(json, "leaf", &data) ||
+		!json_member_base64(json, "leaf_hash", &claimed) || (n = path_of(json, path)) < 0 ||
 		data.len <= BW_LOG_ID_LEN || claimed.len != BW_HASH_LEN)
 		return "it is not a proof of this format";
 	if ((why = open_checkpoint(check, note, checkpoint)) != NULL)

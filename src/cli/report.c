@@ -126,7 +126,7 @@ put_found(Page *page, const Check *check)
 	if (check->entries > 0)
 	{
 		put(page, "Oldest entry        %s\n", moment(check->oldest, a));
-		put(page, "Newest entry        %s\n", moment(check->newest_time, a));
+		put(page, "Newest entry        %s\n", moment(check->newest, a));
 	}
 	put(page, "Leaves left out     %" PRIu64 "\n", check->skipped);
 	put(page, "Contents not shown  %" PRIu64 "\n", check->withheld);

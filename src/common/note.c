@@ -261,6 +261,17 @@ bw_checkpoint_parse(const char *body, size_t len, bw_checkpoint *checkpoint)
 	return at == end;
 }
 
+bool
+bw_checkpoint_other_block(const bw_checkpoint *checkpoint, uint64_t number, uint64_t size,
+						  const uint8_t header_hash[BW_SHA256_LEN])
+{
+	bool		same_number = checkpoint->block == number;
+	bool		same_size = checkpoint->size == size;
+
+	return checkpoint->has_block && (same_number || same_size) &&
+		!(same_number && same_size && bw_equal(checkpoint->header_hash, header_hash, BW_SHA256_LEN));
+}
+
 /* --- notes ---------------------------------------------------------------------- */
 
 size_t

@@ -47,6 +47,12 @@ typedef struct bw_checkpoint
 extern size_t bw_checkpoint_format(const bw_checkpoint *checkpoint, char *dst, size_t cap);
 /* Strict; extension lines that are not ours are passed over. */
 extern bool bw_checkpoint_parse(const char *body, size_t len, bw_checkpoint *checkpoint);
+/*
+ * Does the checkpoint speak of another block of this number, or of another that ends
+ * at this size?  The tree binds the leaves, a header times and snapshots too.
+ */
+extern bool bw_checkpoint_other_block(const bw_checkpoint *checkpoint, uint64_t number, uint64_t size,
+									  const uint8_t header_hash[BW_SHA256_LEN]);
 
 /*
  * A note is a body, an empty line and signatures.  Begin with the body in dst

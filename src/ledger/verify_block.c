@@ -199,19 +199,6 @@ compare_earlier(Verify *v, uint64 tree_size)
 	v->differs = !VerifyTreeRoot(v, v->earlier->size, root) || !bw_equal(root, v->earlier->root, sizeof(root));
 }
 
-/* The tree binds the leaves, a block's header the times and snapshots too. */
-static void
-compare_earlier_block(Verify *v, const bw_block *block, const uint8 header_hash[BW_SHA256_LEN])
-{
-	const bw_checkpoint *earlier = v->earlier;
-
-	if (earlier == NULL || !earlier->has_block || (earlier->block != block->number && earlier->size != block->tree_size))
-		return;
-	if (earlier->block != block->number || earlier->size != block->tree_size ||
-		!bw_equal(earlier->header_hash, header_hash, BW_SHA256_LEN))
-		v->other_block = true;
-}
-
 static void
 check_root(Verify *v, const bw_block *block)
 {
@@ -295,7 +282,8 @@ check_block(Verify *v, const VerifyRow *row, void *arg)
 	bw_sha256(header.data, header.len, hash);
 	incarnation = VerifyIncarnationOf(v, block.incarnation);
 	check_header(v, row, &block, incarnation);
-	compare_earlier_block(v, &block, hash);
+	if (v->earlier != NULL && bw_checkpoint_other_block(v->earlier, block.number, block.tree_size, hash))
+		v->other_block = true;
 	check_root(v, &block);
 	if (VerifyBytes(v, row, COL_RUNS, &runs, &why))
 		check_runs(v, &block, incarnation, &runs);

@@ -4,23 +4,13 @@
  *		every width of vector that this processor has.  Prints TAP.
  */
 #include "common/hash_many.c"
+#include "tap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define MOST	40
 #define LONGEST 1500
-
-static int	tests = 0;
-static int	failures = 0;
-
-static void
-ok(bool good, const char *what)
-{
-	printf("%sok %d - %s\n", good ? "" : "not ", ++tests, what);
-	if (!good)
-		failures++;
-}
 
 /* n messages of these lengths, each on the heap alone, so that a byte too far is seen. */
 static void

@@ -4,23 +4,13 @@
  *		those that are all there.  Prints TAP.
  */
 #include "common/idset.h"
+#include "tap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MOST	200000
-
-static int	tests = 0;
-static int	failures = 0;
-
-static void
-ok(bool good, const char *what)
-{
-	printf("%sok %d - %s\n", good ? "" : "not ", ++tests, what);
-	if (!good)
-		failures++;
-}
 
 static void *
 resize(void *owner, void *old, size_t size)

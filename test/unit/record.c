@@ -5,22 +5,12 @@
  *		byte.  Prints TAP.
  */
 #include "common/record.h"
+#include "tap.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int	tests = 0;
-static int	failures = 0;
-
-static void
-ok(bool good, const char *what)
-{
-	printf("%sok %d - %s\n", good ? "" : "not ", ++tests, what);
-	if (!good)
-		failures++;
-}
 
 static bw_bytes
 bytes(const char *s)
